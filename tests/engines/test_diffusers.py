@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.util
+import json
 import os
 import shutil
 import signal
@@ -32,6 +33,7 @@ from framehouse.engines.diffusers.weights import find_weights
 from framehouse.engines.interface import Batch, Engine, Progress, ReferenceImage, SavedElement
 from framehouse.engines.option_checks import BadOption
 from framehouse.testing.engine_contract import EngineContract, batch, generate, images
+from tests.support.command_line import run
 from tests.support.eventually import eventually
 from tests.support.fork_server import ForkServer, fork_server
 from tests.support.image_files import image_file
@@ -644,6 +646,18 @@ async def test_closing_kills_the_process_and_fails_the_running_call(make_engine:
         await task
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_the_self_test_generates_every_kind(tiny: Path, tmp_path: Path) -> None:
+    route = {"engine": "diffusers", "model": str(tiny / "klein")} | TINY
+    values = ", ".join(f"{name} = {json.dumps(value)}" for name, value in route.items())
+    (tmp_path / "framehouse.toml").write_text(f"[models.tiny]\nroutes = [{{ {values} }}]")
+    words = ("--out", tmp_path / "out", "--config", tmp_path / "framehouse.toml", "--data-dir", tmp_path, "--json")
+    report = json.loads(run("engine", "test", "diffusers", *words).stdout)
+    kinds = [(kind["name"], len(kind["sizes"])) for kind in report["kinds"]]
+    names = ["first image, with loading the model", "text", "two references", "series", "2k", "expansion"]
+    assert kinds == [(name, 3 if name == "series" else 1) for name in names]
+    assert "the model is loaded" in report["health"][0]["reason"]
 
 
 async def test_a_worker_generates_a_series_with_the_engine(make_deployment: MakeDeployment, tiny: Path) -> None:

@@ -35,6 +35,7 @@ _COMMANDS = {
     "backup_commands:restore": "Restore the backup FILE into a data folder that has no database.",
     "callback_commands:callback": "List and resend callbacks, or receive them for development.",
     "doctor_command:doctor": "Find problems and print advice on how to solve them.",
+    "engine_commands:engine": "Test the engines of the configured routes.",
     "element_commands:element": "Manage saved elements, which a prompt cites as <<<element_1>>>.",
     "generate_command:generate": "Generate images from PROMPT.",
     "key_commands:key": "Manage the API keys of accounts.",

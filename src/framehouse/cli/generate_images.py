@@ -17,15 +17,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from framehouse.cli import EXIT_INTERRUPTED
+from framehouse.cli.contact_sheet import contact_sheet
 from framehouse.cli.generate_request import GenerateOptions, request_body, request_kind
 from framehouse.cli.generate_sources import LocalDeployment, RemoteServer, Source, TaskState
 from framehouse.cli.output import Problem, echo, print_json
 from framehouse.domain.errors import Refused
 from framehouse.domain.task import read_task_id
 from framehouse.settings import load_settings
-
-_SHEET_CELL_PX = 640
-_SHEET_GAP_PX = 16
 
 
 def generate_images(
@@ -68,7 +66,7 @@ async def _generate(source: Source, body: dict[str, Any], out: Path, *, quiet: b
 
     Ctrl-C cancels the task, even while the task is being submitted. Raises Problem if the task fails.
     """
-    with _cancel_on_signals():
+    with cancel_on_signals():
         async with source:
             submitting = asyncio.ensure_future(source.submit(body))
             try:
@@ -84,7 +82,7 @@ async def _generate(source: Source, body: dict[str, Any], out: Path, *, quiet: b
 
 
 @contextmanager
-def _cancel_on_signals() -> Iterator[None]:
+def cancel_on_signals() -> Iterator[None]:
     """Cancel the current asyncio task on the first SIGINT or SIGTERM.
 
     Further signals are ignored, so that they do not interrupt the cleanup.
@@ -152,7 +150,7 @@ async def _save(source: Source, task_id: str, state: TaskState, out: Path, *, qu
     result: dict[str, Any] = {"task_id": task_id, "status": "succeed", "units": state.units, "images": files}
     if len(files) > 1:
         sheet = out / f"{stem}-contact-sheet.png"
-        await asyncio.to_thread(_contact_sheet, [Path(entry["file"]) for entry in files], sheet)
+        await asyncio.to_thread(_write_contact_sheet, [Path(entry["file"]) for entry in files], sheet)
         result["contact_sheet"] = str(sheet)
     if not quiet:
         for entry in files:
@@ -183,21 +181,7 @@ def _write(path: Path, content: bytes) -> None:
         raise Problem(f"Cannot write {path}: {error.strerror}.") from error
 
 
-def _contact_sheet(files: list[Path], path: Path) -> None:
-    """Write a contact sheet: one image that shows all images of a task, with at most three images per row."""
-    tiles = []
-    for file in files:
-        with Image.open(file) as image:
-            tile = image.convert("RGB")
-            tile.thumbnail((_SHEET_CELL_PX, _SHEET_CELL_PX), Image.Resampling.LANCZOS)
-            tiles.append(tile)
-    columns = len(tiles) if len(tiles) <= 3 else 2 if len(tiles) == 4 else 3
-    width, height, gap = tiles[0].width, tiles[0].height, _SHEET_GAP_PX
-    rows = math.ceil(len(tiles) / columns)
-    sheet = Image.new("RGB", (gap + columns * (width + gap), gap + rows * (height + gap)), (24, 24, 28))
-    for index, tile in enumerate(tiles):
-        row, column = divmod(index, columns)
-        sheet.paste(tile, (gap + column * (width + gap), gap + row * (height + gap)))
+def _write_contact_sheet(files: list[Path], path: Path) -> None:
     buffer = io.BytesIO()
-    sheet.save(buffer, "PNG")
+    contact_sheet(files).save(buffer, "PNG")
     _write(path, buffer.getvalue())

@@ -39,6 +39,8 @@ class Abilities:
     `fidelities`: true if the engine uses the fidelities of a batch (`RequestOptions`).
     `expansions`: true if the engine can expand an image. An engine without this ability never receives a batch with a
         `box`.
+    `needs_reference`: true if the engine cannot generate an image from text alone.
+    `paid`: true if an image may cost money.
     `refusal`: a function that returns the reason to refuse a prompt, or None to accept the prompt. When a client
         submits a task, the API calls the `refusal` function of the first route's engine. The function must return
         immediately and must not do I/O.
@@ -53,6 +55,8 @@ class Abilities:
     negative_prompts: bool = False
     fidelities: bool = False
     expansions: bool = False
+    needs_reference: bool = False
+    paid: bool = False
     refusal: Callable[[str], str | None] = accept_every_prompt
 
 

@@ -133,6 +133,7 @@ class Diffusers:
             concurrency=count * max(2, self.options.batch if self.options.defaults.multiple_prompts else 2),
             negative_prompts=self.options.negative_prompts,
             expansions=bool(self.options.defaults.inpaint_pipeline),
+            needs_reference=self.options.defaults.needs_reference,
         )
 
     async def generate(self, batch: Batch) -> AsyncIterator[GeneratedImage | Progress]:

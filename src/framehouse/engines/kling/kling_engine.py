@@ -70,6 +70,7 @@ class Kling:
             negative_prompts=True,
             fidelities=True,
             expansions=True,
+            paid=True,
         )
 
     async def generate(self, batch: Batch) -> AsyncIterator[GeneratedImage | Progress]:

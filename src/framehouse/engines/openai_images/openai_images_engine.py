@@ -79,6 +79,7 @@ class OpenAIImages:
             seeds=self._kind.seeds,
             negative_prompts=self._kind.negative_prompts,
             expansions=self._options.masks and self._options.max_references > 0,
+            paid=self._options.paid,
         )
 
     async def generate(self, batch: Batch) -> AsyncIterator[GeneratedImage | Progress]:

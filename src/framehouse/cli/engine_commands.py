@@ -1,0 +1,57 @@
+"""The `framehouse engine …` commands."""
+
+from pathlib import Path
+
+import click
+
+from framehouse.cli.options import data_options, json_option
+
+
+@click.group()
+def engine() -> None:
+    """Test the engines of the configured routes."""
+
+
+@engine.command("test")
+@click.argument("route", required=False)
+@click.option("--model", metavar="NAME", help="The model of the route, if several models have a route of this name.")
+@click.option(
+    "--images",
+    type=click.IntRange(0, 1000),
+    default=0,
+    metavar="N",
+    help="Also generate N images at the same time, and report the images per minute.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("engine-test"),
+    show_default=True,
+    help="Folder for the images, the contact sheet and the report. Files of earlier tests are replaced.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask before generating images that may cost money.")
+@data_options
+@json_option
+def test_engine(
+    route: str | None,
+    model: str | None,
+    images: int,
+    out: Path,
+    yes: bool,
+    data_dir: Path | None,
+    config: Path | None,
+    as_json: bool,
+) -> None:
+    """Generate one image of each kind with the engine of ROUTE, and report what to change.
+
+    The kinds are text, two references, a series, 2k and an expansion. Without ROUTE, the first route of the first model
+    is tested. The command needs no running server. If a server uses the same GPU, stop it first. The exit code is 1 if
+    a kind fails.
+
+    Example: framehouse engine test diffusers --images 9
+    """
+    from framehouse.cli.engine_test import run_engine_test
+
+    run_engine_test(
+        route, model=model, images=images, out=out, yes=yes, data_dir=data_dir, config=config, as_json=as_json
+    )
