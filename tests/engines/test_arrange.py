@@ -9,7 +9,7 @@ from framehouse.domain.errors import Broken
 from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import Size
 from framehouse.engines.arrange import arrange_images, build_prompt
-from framehouse.engines.image_files import decode_answer, decode_reference_rgb
+from framehouse.engines.image_files import decode_answer, decode_reference_rgb, png_file
 from framehouse.engines.interface import Batch, ReferenceImage, SavedElement
 from tests.support.image_files import image_file
 
@@ -86,6 +86,23 @@ def test_the_prompt_of_a_later_frame_refers_to_the_first_frame() -> None:
     assert prompt_for(later_frame, max_images=4, first_frame=image_file()) == (
         "a fox wakes. Close-up. Same people, things, place and style as in image 2."
     )
+
+
+def test_a_crop_of_the_subject_is_added_if_the_limit_allows_one_more_image() -> None:
+    frame = Image.new("RGB", (1200, 800), "grey")
+    frame.paste("red", (500, 300, 800, 600))
+    later_frame = batch("a fox wakes", references=1)
+    files = {}
+    for max_images in (2, 3):
+        arranged = arrange_images(later_frame, max_images=max_images, first_frame=png_file(frame), crop_subject=True)
+        files[max_images] = arranged.files
+        prompt = build_prompt(later_frame.shots[0], later_frame, arranged)
+    assert len(files[2]) == 2
+    crop = decode_reference_rgb(files[3][2])
+    assert (crop.width < 600, crop.height < 600, crop.getpixel((crop.width // 2, crop.height // 2))) == (
+        True, True, (255, 0, 0),
+    )  # fmt: skip
+    assert prompt.endswith("Same people, things, place and style as in image 2, whose subject is shown in image 3.")
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK", "I;16", "RGBA", "P", "1", "LA"])

@@ -257,6 +257,25 @@ async def test_an_interrupted_series_continues_with_the_same_images(klein: Diffu
     assert np.array_equal(continued[0].pixels, second.pixels)
 
 
+async def test_the_least_similar_image_of_a_series_is_generated_a_second_time(
+    klein: Diffusers, make_engine: MakeEngine
+) -> None:
+    series = replace(batch(shots=4), series=True)
+    once = {image.index: image for image in images(await generate(klein, series))}
+    assert "series_similarity" not in once[0].facts
+    similarity = {index: once[index].facts["series_similarity"] for index in (1, 2, 3)}
+    twice = {image.index: image for image in images(await generate(make_engine(repeat_below=1.0), series))}
+    assert sorted(twice) == [0, 1, 2, 3]
+    worst = min(similarity, key=lambda index: float(str(similarity[index])))
+    for index in (1, 2, 3):
+        if "attempts" in twice[index].facts:
+            assert index == worst
+            assert twice[index].facts["seed"] != 100 + index
+            assert float(str(twice[index].facts["series_similarity"])) > float(str(similarity[index]))
+        else:
+            assert almost_equal(twice[index].pixels, once[index].pixels)
+
+
 async def test_qwen_edit_generates_from_references_only(make_engine: MakeEngine) -> None:
     engine = make_engine("edit_plus")
     generated = images(await generate(engine, batch(shots=2, references=2)))

@@ -16,8 +16,11 @@ from framehouse.domain.prompt import Cited, prompt_parts
 from framehouse.domain.shot import Shot
 from framehouse.engines.image_files import decode_reference_rgb, png_file
 from framehouse.engines.interface import Batch
+from framehouse.engines.series_look import subject_box
 
 _CELL_PX, _GAP_PX = 512, 16
+_MIN_CROP_PX = 64
+"""The smallest allowed width and height of a crop. Some models refuse smaller images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,23 +30,26 @@ class ArrangedImages:
     `files` contains the files of the input images in order. All files are unchanged input files, except that one file
     may be a contact sheet (a PNG file that shows several images). `names` maps each reference and element to its name
     in the prompt. `first_frame_name` is the name of the first frame of a series, or empty if there is no first frame.
+    `subject_name` is the name of the crop of the first frame that shows its subject, or empty if there is no crop.
     `contact_sheet` is the description of the contact sheet in the metadata, or empty if there is no contact sheet.
     """
 
     files: tuple[bytes, ...]
     names: Mapping[Cited, str]
     first_frame_name: str = ""
+    subject_name: str = ""
     contact_sheet: str = ""
 
 
 def arrange_images(
-    batch: Batch, *, max_images: int, cite: str = "image {}", first_frame: bytes = b""
+    batch: Batch, *, max_images: int, cite: str = "image {}", first_frame: bytes = b"", crop_subject: bool = False
 ) -> ArrangedImages:
     """Arrange `first_frame` and the references and elements of a batch in at most `max_images` files.
 
     `max_images` must be at least 1. `cite` is the text that refers to an image in the prompts of the model. In this
     text, `{}` stands for the number of the image, counted from 1. `first_frame` is the file of the first frame of a
-    series, or empty if there is no first frame. Drawing a contact sheet blocks the calling thread.
+    series, or empty if there is no first frame. If `crop_subject` is true and the limit allows one more file, the last
+    file is a crop of the first frame that shows its subject. Drawing and cropping block the calling thread.
 
     The files are in this order: the references, the frontal image of each element, the first frame, and further images
     of the elements up to the limit. If the references, the frontal images and the first frame exceed the limit, the
@@ -80,7 +86,10 @@ def arrange_images(
         numbers = [cite.format(len(files) + number) for number in range(1, len(more) + 1)]
         files += [image.content for image in more]
         names[Cited("element", index)] = ", ".join([names[Cited("element", index)], *numbers])
-    return ArrangedImages(tuple(files), names, first_frame_name, contact_sheet)
+    subject = _subject_of(first_frame) if crop_subject and first_frame and len(files) < max_images else b""
+    files += [subject] * bool(subject)
+    subject_name = cite.format(len(files)) if subject else ""
+    return ArrangedImages(tuple(files), names, first_frame_name, subject_name, contact_sheet)
 
 
 def build_prompt(shot: Shot, batch: Batch, arranged: ArrangedImages) -> str:
@@ -109,7 +118,8 @@ def build_prompt(shot: Shot, batch: Batch, arranged: ArrangedImages) -> str:
     if shot.framing:
         added.append(shot.framing.capitalize())
     if arranged.first_frame_name:
-        added.append(f"Same people, things, place and style as in {arranged.first_frame_name}")
+        detail = f", whose subject is shown in {arranged.subject_name}" if arranged.subject_name else ""
+        added.append(f"Same people, things, place and style as in {arranged.first_frame_name}{detail}")
     if not added:
         return text
     end = "" if text.endswith((".", "!", "?", "。", "！", "？", "…")) else "."
@@ -128,6 +138,15 @@ def draw_contact_sheet(contents: Sequence[bytes]) -> bytes:
         top = _GAP_PX + position // columns * step + (_CELL_PX - image.height) // 2
         sheet.paste(image, (left, top))
     return png_file(sheet)
+
+
+def _subject_of(first_frame: bytes) -> bytes:
+    """Return a PNG file of the subject of an image, or empty bytes if no subject can be found."""
+    image = decode_reference_rgb(first_frame)
+    box = subject_box(image)
+    if box is None or min(box.width, box.height) < _MIN_CROP_PX:
+        return b""
+    return png_file(image.crop((box.left, box.top, box.left + box.width, box.top + box.height)))
 
 
 def _columns(count: int) -> int:

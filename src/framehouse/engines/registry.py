@@ -1,8 +1,8 @@
 """Create the engines of the configured routes, and find the routes of a model.
 
 The `engine` of a route is the name of an entry point in the group `framehouse.engines`, or `module:attribute`. The
-registry calls the named object with the other settings of the route as keyword arguments, except `name`, `needs` and
-`requests_per_minute`. The object returns an Engine.
+registry calls the named object with the other settings of the route as keyword arguments, except `name`, `needs`,
+`requests_per_minute` and `first_frame`. The object returns an Engine.
 """
 
 import asyncio
@@ -38,6 +38,10 @@ class Route:
     only if the worker has all labels in `needs`. `served` is true if this process has these labels.
     `requests_per_minute` is the maximum number of calls of the engine within any minute, by all workers together. If
     `requests_per_minute` is 0, the number is not limited.
+
+    `first_frame` is the name of another route of the model, or empty. If it is not empty, the engine of that route
+    generates the first image of each series that has no references. The engine of this route generates the other
+    images to match the first image.
     """
 
     name: str
@@ -45,6 +49,7 @@ class Route:
     needs: Mapping[str, str] = field(default_factory=dict)
     served: bool = True
     requests_per_minute: int = 0
+    first_frame: str = ""
 
     @property
     def needed_labels(self) -> str:
@@ -193,6 +198,8 @@ def open_registry(
         for index, options in enumerate(settings):
             route = _open_route(f'models."{model.name}".routes[{index}]', options, routes, engines)
             routes.append(replace(route, served=route.needs.items() <= (labels or {}).items()))
+        for index, route in enumerate(routes):
+            _check_first_frame(f'models."{model.name}".routes[{index}]', route, routes)
         opened[model.name] = tuple(routes)
         first = routes[0].engine.abilities()
         known.append(
@@ -240,15 +247,36 @@ def _open_route(where: str, settings: Mapping[str, object], before: list[Route],
     limit = options.pop("requests_per_minute", 0)
     if not isinstance(limit, int) or isinstance(limit, bool) or not 0 <= limit <= MAX_REQUESTS_PER_MINUTE:
         raise BadRoute(f"{where}: requests_per_minute must be a whole number from 0 to {MAX_REQUESTS_PER_MINUTE:,}")
+    first_frame = options.pop("first_frame", "")
+    if not isinstance(first_frame, str):
+        raise BadRoute(f"{where}: first_frame must be the name of another route of this model")
     key = json.dumps([engine, options], sort_keys=True, default=str)
     try:
         if key not in engines:
             factory = _engine_factory(engine)
             _check_names(engine, factory, options)
             engines[key] = factory(**options)
-        return Route(name, engines[key], needs, requests_per_minute=limit)
+        return Route(name, engines[key], needs, requests_per_minute=limit, first_frame=first_frame)
     except (BadOption, ImportError, AttributeError, LookupError) as error:
         raise BadRoute(f"{where}: {error}") from error
+
+
+def _check_first_frame(where: str, route: Route, routes: list[Route]) -> None:
+    """Check the setting `first_frame` of a route. Raises BadRoute."""
+    if not route.first_frame:
+        return
+    others = {other.name: other.engine for other in routes if other.name != route.name}
+    if route.first_frame not in others:
+        known = ", ".join(others) or "there is none"
+        raise BadRoute(f"{where}: first_frame must be the name of another route of this model ({known})")
+    if not route.engine.abilities().whole_series:
+        raise BadRoute(
+            f"{where}: first_frame has no effect, because the engine does not use the first image of a series"
+        )
+    first = others[route.first_frame].abilities()
+    if first.needs_reference or first.paid:
+        reason = "may charge for images" if first.paid else "generates only from references"
+        raise BadRoute(f"{where}: first_frame must not be {route.first_frame}, because its engine {reason}")
 
 
 def _check_names(engine: str, factory: Callable[..., Engine], options: Mapping[str, object]) -> None:

@@ -114,15 +114,27 @@ async def generate_batch(
         while True:
             order = open_orders[name]
             call = replace(batch, open_order=order)
-            error = await _try_route(by_name[name], claimed, call, saved, save, first_frame, take_request, on_progress)
+            route, first_route = by_name[name], _first_route(by_name[name], by_name, batch)
+            error = await _try_route(
+                route, first_route, claimed, call, saved, save, first_frame, take_request, on_progress
+            )
             name = choice.send(RouteResult(error, open_order=bool(order.data), given_up=bool(order.given_up())))
     except StopIteration as end:
         outcome: Outcome = end.value
         return outcome
 
 
+def _first_route(route: Route, routes: Mapping[str, Route], batch: Batch) -> Route | None:
+    """Return the route whose engine generates the first image of the series, or None if `route` generates it itself."""
+    first = routes.get(route.first_frame)
+    if not batch.series or batch.references or batch.elements or first is None or not first.served:
+        return None
+    return first
+
+
 async def _try_route(
     route: Route,
+    first_route: Route | None,
     claimed: Claimed,
     batch: Batch,
     saved: set[int],
@@ -133,6 +145,8 @@ async def _try_route(
 ) -> Failed | Postponed | LimitReached | None:
     """Use this route to generate the shots that are not in `saved`, in as many calls as the engine needs.
 
+    If `first_route` is not None, the engine of that route generates the first shot of the task.
+
     Returns the error if the engine raises Postponed, Declined, Broken, Unavailable or Unknown. Returns LimitReached if
     the route has reached its request limit. The limit does not apply to a call that continues an open order. Returns
     None if every shot is saved or this worker has lost its claim.
@@ -140,6 +154,13 @@ async def _try_route(
     abilities = route.engine.abilities()
     try:
         while missing := tuple(shot for shot in batch.shots if shot.index not in saved):
+            if first_route and missing[0].index == 0:
+                if wait_s := await take_request(first_route):
+                    return LimitReached(wait_s)
+                call = replace(batch, shots=missing[:1], open_order=None)
+                if await _call_engine(first_route, claimed, call, saved, save, on_progress) == "lost":
+                    return None
+                continue
             if not (batch.open_order and batch.open_order.data) and (wait_s := await take_request(route)):
                 return LimitReached(wait_s)
             shots = _shots_of_call(missing, abilities, series=batch.series)

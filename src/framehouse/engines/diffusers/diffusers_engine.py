@@ -7,8 +7,8 @@ import asyncio
 import importlib.util
 import os
 import threading
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,13 +37,16 @@ from framehouse.engines.diffusers.diffusers_options import (
 from framehouse.engines.diffusers.shot_queue import Device, DeviceSettings, ShotQueue, Step
 from framehouse.engines.diffusers.weights import Weights, find_weights
 from framehouse.engines.expansion_canvas import MAX_INPAINT_PIXELS, canvas_size, draw_canvas
-from framehouse.engines.image_files import png_file
+from framehouse.engines.image_files import decode_reference_rgb, png_file
 from framehouse.engines.interface import Abilities, Batch, GeneratedImage, HealthCheck, Progress
 from framehouse.engines.option_checks import BadOption, check_cite, check_integer, check_number
+from framehouse.engines.series_look import similarity
 
 NOT_INSTALLED = 'the packages for the diffusers engine are not installed; run: pip install "framehouse[diffusers]"'
 _PACKAGES = ("torch", "diffusers", "transformers", "accelerate")
 _PROBE_LIMIT_S = 60.0
+_SEED_STEP = 1_000_003
+"""The difference between the seeds of two attempts for one image. It is larger than the number of images of a task."""
 _MAX_PIXELS = 8192 * 8192
 """The largest allowed value of the option `max_pixels`. No task requests a larger image."""
 
@@ -75,6 +78,7 @@ class Diffusers:
         upscaler: str | None = None,
         preload: bool = True,
         unload_after_s: float = 0.0,
+        repeat_below: float = 0.0,
         start_limit_s: float = 900.0,
         hang_limit_s: float = 600.0,
     ) -> None:
@@ -115,6 +119,7 @@ class Diffusers:
             upscaler=upscaler,
             preload=preload,
             unload_after_s=check_number("unload_after_s", unload_after_s, 0, 604_800),
+            repeat_below=check_number("repeat_below", repeat_below, 0, 1),
             start_limit_s=check_number("start_limit_s", start_limit_s, 1, 86_400),
             hang_limit_s=check_number("hang_limit_s", hang_limit_s, 1, 86_400),
             defaults=defaults,
@@ -142,32 +147,82 @@ class Diffusers:
             model = self.options.model_name
             raise Unavailable(f"{model} generates only from references, and the task has none")
         queue = await asyncio.to_thread(self._started_queue)
-        events = _EventQueue(asyncio.get_running_loop())
         frame = batch.first_frame.content if batch.first_frame and self.options.max_input_images else b""
         rounds = [batch.shots]
         if batch.series and self.options.max_input_images and not frame:
             rounds = [batch.shots[:1], batch.shots[1:]]  # the first frame is an input for the later images
         done = 0
+        for shots in filter(None, rounds):
+            first = shots is rounds[0] and len(rounds) > 1
+            images = self._generate_shots(queue, batch, shots, frame, done)
+            if frame and self.options.repeat_below:
+                images = self._with_repeated_shot(images, queue, batch, shots, frame)
+            async with aclosing(images):
+                async for event in images:
+                    if isinstance(event, GeneratedImage) and first:
+                        frame = await asyncio.to_thread(_encode_png, event)
+                    yield event
+            done += len(shots)
+
+    async def _generate_shots(
+        self, queue: ShotQueue, batch: Batch, shots: tuple[Shot, ...], frame: bytes, done: int
+    ) -> AsyncGenerator[GeneratedImage | Progress, None]:
+        """Generate these shots of a batch, of which `done` shots are already generated.
+
+        `frame` is the file of the first image of the series, or empty. If it is not empty, the metadata of each image
+        contains the similarity to this image.
+        """
+        events = _EventQueue(asyncio.get_running_loop())
         try:
-            for shots in filter(None, rounds):
-                queued, sheet_facts = await asyncio.to_thread(self._queued_shots, events, batch, shots, frame)
-                queue.put(queued)
-                left = len(queued)
-                while left:
-                    event = await events.get()
-                    if isinstance(event, Failed):
-                        raise event
-                    if isinstance(event, GeneratedImage):
-                        left -= 1
-                        event.facts.update(sheet_facts)
-                        if rounds[0] is not batch.shots and shots is rounds[0] and len(batch.shots) > 1:
-                            frame = await asyncio.to_thread(_encode_png, event)
-                        yield event
-                    else:
-                        yield Progress((done + sum(shot.share for shot in queued)) / len(batch.shots))
-                done += len(queued)
+            queued, sheet_facts = await asyncio.to_thread(self._queued_shots, events, batch, shots, frame)
+            queue.put(queued)
+            left = len(queued)
+            while left:
+                event = await events.get()
+                if isinstance(event, Failed):
+                    raise event
+                if isinstance(event, GeneratedImage):
+                    left -= 1
+                    event.facts.update(sheet_facts)
+                    if frame:
+                        event.facts["series_similarity"] = await asyncio.to_thread(_similarity, frame, event)
+                    yield event
+                else:
+                    yield Progress((done + sum(shot.share for shot in queued)) / len(batch.shots))
         finally:
             queue.cancel(events)
+
+    async def _with_repeated_shot(
+        self,
+        images: AsyncGenerator[GeneratedImage | Progress, None],
+        queue: ShotQueue,
+        batch: Batch,
+        shots: tuple[Shot, ...],
+        frame: bytes,
+    ) -> AsyncGenerator[GeneratedImage | Progress, None]:
+        """Yield the later images of a series after all of them are generated.
+
+        The image that is least similar to the first image is generated a second time with another seed, if its
+        similarity is below the option `repeat_below`. The more similar of the two images is yielded.
+        """
+        generated: dict[int, GeneratedImage] = {}
+        async with aclosing(images):
+            async for event in images:
+                if isinstance(event, GeneratedImage):
+                    generated[event.index] = event
+                else:
+                    yield event
+        worst = min(generated.values(), key=_similarity_of)
+        if _similarity_of(worst) < self.options.repeat_below:
+            shot = next(shot for shot in shots if shot.index == worst.index)
+            again = (replace(shot, seed=shot.seed + _SEED_STEP),)
+            async with aclosing(self._generate_shots(queue, batch, again, frame, len(batch.shots) - 1)) as second:
+                async for event in second:
+                    if isinstance(event, GeneratedImage) and _similarity_of(event) > _similarity_of(worst):
+                        event.facts.update({"seed": again[0].seed, "attempts": 2})
+                        generated[worst.index] = event
+        for image in generated.values():
+            yield image
 
     async def prepare(self) -> None:
         """Start to load the model on all devices, if the option `preload` is true. Does not wait for the devices.
@@ -201,7 +256,7 @@ class Diffusers:
         """
         options = self.options
         max_images = max(1, options.max_input_images)
-        arranged = arrange_images(batch, max_images=max_images, cite=options.cite, first_frame=frame)
+        arranged = arrange_images(batch, max_images=max_images, cite=options.cite, first_frame=frame, crop_subject=True)
         if batch.box:
             size = canvas_size(batch.size, max_pixels=min(options.max_pixels, MAX_INPAINT_PIXELS))
             drawn = draw_canvas(batch.references[0].content, batch.size, batch.box, size)
@@ -368,6 +423,17 @@ def _state(device: Device | None) -> str:
     if device and device.step is Step.LOAD:
         return "; the model is being loaded"
     return "; the model is loaded" if device and device.loaded else ""
+
+
+def _similarity(first_frame: bytes, generated: GeneratedImage) -> float:
+    """Return the similarity of an image to the first image of the series. Blocks the calling thread."""
+    return similarity(decode_reference_rgb(first_frame), Image.fromarray(generated.pixels))
+
+
+def _similarity_of(generated: GeneratedImage) -> float:
+    value = generated.facts["series_similarity"]
+    assert isinstance(value, float)
+    return value
 
 
 def _encode_png(generated: GeneratedImage) -> bytes:

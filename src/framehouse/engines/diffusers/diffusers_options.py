@@ -39,6 +39,7 @@ class DiffusersOptions:
     upscaler: str | None
     preload: bool
     unload_after_s: float
+    repeat_below: float
     start_limit_s: float
     hang_limit_s: float
     defaults: ModelDefaults
