@@ -12,9 +12,11 @@ from framehouse.cli.options import data_options, json_option
 from framehouse.cli.output import Problem, echo, print_json
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from collections.abc import Sequence
+    from datetime import date, datetime
 
     from framehouse.adapters.postgres.pool import Database
+    from framehouse.adapters.postgres.route_costs import RouteCost
     from framehouse.domain.billing import Charge
 
 _COLUMNS = ("charged_at", "account", "key", "task_id", "kind", "model", "resolution", "amount", "units_after")
@@ -40,11 +42,15 @@ def usage(
     config: Path | None,
     as_json: bool,
 ) -> None:
-    """Show the charges of accounts, newest first, and their sum in units."""
+    """Show the charges of accounts, newest first, and their sum in units.
+
+    Also shows what the images of routes with a price have cost the operator, by whole days.
+    """
     from datetime import UTC
 
     from framehouse.adapters.postgres.account_store import key_prefix
     from framehouse.adapters.postgres.ledger import list_charges
+    from framehouse.adapters.postgres.route_costs import list_costs
     from framehouse.cli.local_database import get_account, with_database
     from framehouse.domain.billing import FIRST_ID
 
@@ -57,8 +63,12 @@ def usage(
     if since and until and since > until:
         raise Problem("--from must not be later than --to.", exit_code=2)
 
-    async def work(db: Database) -> list[Charge]:
+    async def work(db: Database) -> tuple[list[Charge], Sequence[RouteCost]]:
         account_id = (await get_account(db, account)).id if account else None
+        costs: Sequence[RouteCost] = []
+        if key is None:  # the costs are not recorded by key
+            days = {"since": since.date() if since else None, "until": _last_day(until) if until else None}
+            costs = await list_costs(db, account_id, **days)
         charges: list[Charge] = []
         while True:
             page = await list_charges(
@@ -72,13 +82,13 @@ def usage(
             )
             charges += page
             if len(page) < _PAGE:
-                return charges
+                return charges, costs
 
-    charges = with_database(data_dir, config, work)
+    charges, costs = with_database(data_dir, config, work)
     total = sum(charge.amount for charge in charges)
     rows = [{name: asdict(charge)[name] for name in _COLUMNS} for charge in charges]
     if as_json:
-        print_json({"units": total, "charges": rows})
+        print_json({"units": total, "charges": rows, "costs": [asdict(cost) for cost in costs]})
     elif as_csv:
         _print_csv(rows)
     else:
@@ -92,6 +102,16 @@ def usage(
             )
         units = f"{total} unit{'' if total == 1 else 's'}"
         echo(f"{units} in {len(charges)} charge{'' if len(charges) == 1 else 's'}")
+        for cost in costs:
+            images = f"{cost.images} image{'' if cost.images == 1 else 's'}"
+            echo(f"cost: {cost.amount.normalize():f} {cost.currency} for {images} of {cost.model}, route {cost.route}")
+
+
+def _last_day(until: datetime) -> date:
+    """Return the last day that begins before a time."""
+    from datetime import timedelta
+
+    return (until - timedelta(microseconds=1)).date()
 
 
 def _print_csv(rows: list[dict[str, object]]) -> None:

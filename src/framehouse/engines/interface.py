@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from framehouse.domain.cost import Cost
 from framehouse.domain.expansion import Box
 from framehouse.domain.model import accept_every_prompt
 from framehouse.domain.reference import ReferenceRole
@@ -178,11 +179,14 @@ class GeneratedImage:
     The image may have any size, because the worker resizes it. The worker adds `facts` to the metadata of the image. An
     engine can return an upstream's file unchanged (`image_files.read_answer`). If the file already has the requested
     size, the worker usually does not have to decode the file.
+
+    `cost` is the cost of this image that the upstream has reported, or None.
     """
 
     index: int
     image: "NDArray[np.uint8] | Png"
     facts: dict[str, object] = field(default_factory=dict)
+    cost: Cost | None = None
 
     @property
     def pixels(self) -> "NDArray[np.uint8]":

@@ -2,7 +2,7 @@
 
 The `engine` of a route is the name of an entry point in the group `framehouse.engines`, or `module:attribute`. The
 registry calls the named object with the other settings of the route as keyword arguments, except `name`, `needs`,
-`requests_per_minute` and `first_frame`. The object returns an Engine.
+`requests_per_minute`, `first_frame`, `price`, `currency` and `daily_budget`. The object returns an Engine.
 """
 
 import asyncio
@@ -10,10 +10,13 @@ import importlib
 import inspect
 import json
 import logging
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from importlib.metadata import entry_points
 
+from framehouse.domain.cost import Cost
 from framehouse.domain.model import Catalog, Model
 from framehouse.engines.interface import Engine, HealthCheck
 from framehouse.engines.option_checks import BadOption
@@ -22,6 +25,8 @@ log = logging.getLogger(__name__)
 GROUP = "framehouse.engines"
 _CHECK_LIMIT_S = 90.0
 _PREVIZ = "previz"
+
+_CURRENCY = re.compile(r"[A-Za-z]{1,10}")
 MAX_REQUESTS_PER_MINUTE = 100_000
 
 
@@ -42,6 +47,9 @@ class Route:
     `first_frame` is the name of another route of the model, or empty. If it is not empty, the engine of that route
     generates the first image of each series that has no references. The engine of this route generates the other
     images to match the first image.
+
+    `price` is the price of one image, or None if it is not known. If `daily_budget` is not 0, the route is skipped for
+    the rest of the day (UTC) when its images have cost at least this amount, in the currency of `price`.
     """
 
     name: str
@@ -50,6 +58,8 @@ class Route:
     served: bool = True
     requests_per_minute: int = 0
     first_frame: str = ""
+    price: Cost | None = None
+    daily_budget: Decimal = Decimal(0)
 
     @property
     def needed_labels(self) -> str:
@@ -250,15 +260,40 @@ def _open_route(where: str, settings: Mapping[str, object], before: list[Route],
     first_frame = options.pop("first_frame", "")
     if not isinstance(first_frame, str):
         raise BadRoute(f"{where}: first_frame must be the name of another route of this model")
+    price, daily_budget = _open_price(where, options)
     key = json.dumps([engine, options], sort_keys=True, default=str)
     try:
         if key not in engines:
             factory = _engine_factory(engine)
             _check_names(engine, factory, options)
             engines[key] = factory(**options)
-        return Route(name, engines[key], needs, requests_per_minute=limit, first_frame=first_frame)
+        return Route(
+            name,
+            engines[key],
+            needs,
+            requests_per_minute=limit,
+            first_frame=first_frame,
+            price=price,
+            daily_budget=daily_budget,
+        )
     except (BadOption, ImportError, AttributeError, LookupError) as error:
         raise BadRoute(f"{where}: {error}") from error
+
+
+def _open_price(where: str, options: dict[str, object]) -> tuple[Cost | None, Decimal]:
+    """Remove the settings `price`, `currency` and `daily_budget` from the options, and return their values."""
+    price, currency = options.pop("price", None), options.pop("currency", None)
+    budget = options.pop("daily_budget", None)
+    for name, value in (("price", price), ("daily_budget", budget)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6):
+            raise BadRoute(f"{where}: {name} must be a number greater than 0 and less than 1,000,000")
+    if currency is not None and not (isinstance(currency, str) and _CURRENCY.fullmatch(currency)):
+        raise BadRoute(f'{where}: currency must be 1 to 10 letters, such as "USD"')
+    if price is None:
+        if currency is not None or budget is not None:
+            raise BadRoute(f"{where}: currency and daily_budget need a price")
+        return None, Decimal(0)
+    return Cost(Decimal(str(price)), str(currency or "USD")), Decimal(str(budget or 0))
 
 
 def _check_first_frame(where: str, route: Route, routes: list[Route]) -> None:

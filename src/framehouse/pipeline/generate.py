@@ -20,6 +20,7 @@ from framehouse.adapters.postgres.batch_queue import Claimed
 from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.storage import Storage
 from framehouse.adapters.telemetry import metrics, spans
+from framehouse.domain.cost import cost_of_image
 from framehouse.domain.errors import Broken, Declined, Failed, Postponed, Unavailable, Unknown
 from framehouse.domain.expansion import Box
 from framehouse.domain.outcome import Outcome
@@ -78,7 +79,8 @@ async def generate_batch(
 
     `batch` is the input for the engines. `controls` contains the states of the paused and draining routes.
     `take_request` counts a call of a route's engine. If the route has reached its limit, `take_request` returns the
-    number of seconds until the next call is possible, and otherwise 0. `wake` ends the pause of an engine that waits
+    number of seconds until the next call is possible, and otherwise 0. It raises Unavailable if the daily budget of the
+    route is spent. `wake` ends the pause of an engine that waits
     for its upstream. Saved shots are never generated again. A crash loses at most the unsaved shots of the current
     engine call.
     """
@@ -265,7 +267,14 @@ async def _save(
         )
     with spans.span("save", index=shot.index):
         outcome = await settle_shot(
-            claimed, shot.index, finished, engine=route.name, db=db, storage=storage, retention=rules.retention
+            claimed,
+            shot.index,
+            finished,
+            engine=route.name,
+            cost=cost_of_image(route.price, generated.cost),
+            db=db,
+            storage=storage,
+            retention=rules.retention,
         )
     return "lost" if outcome == "lost" else "saved"
 

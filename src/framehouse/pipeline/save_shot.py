@@ -18,6 +18,7 @@ from framehouse.adapters.postgres.channels import ENDED_CHANNEL, notify
 from framehouse.adapters.postgres.pool import DATABASE_ERRORS, STATEMENT_ERRORS, Database, DatabaseUnavailable
 from framehouse.adapters.storage import Storage, StorageUnavailable
 from framehouse.adapters.telemetry import metrics
+from framehouse.domain.cost import Cost
 from framehouse.domain.shot import FinishedImage, preview_key
 
 log = logging.getLogger(__name__)
@@ -67,11 +68,14 @@ async def settle_shot(
     finished: FinishedImage,
     *,
     engine: str,
+    cost: Cost | None,
     db: Database,
     storage: Storage,
     retention: timedelta,
 ) -> Saved:
-    """Store the files of one image, then record the image. Returns the result of `batch_queue.settle_shot`.
+    """Store the files of one image, then record the image and its cost.
+
+    Returns the result of `batch_queue.settle_shot`.
 
     If the result is `lost`, the task has ended or another worker has claimed the batch, and the database is unchanged.
 
@@ -93,6 +97,7 @@ async def settle_shot(
         finished.size.width,
         finished.size.height,
         b64encode(finished.thumb_hash).decode(),
+        cost,
     )
 
     async def save() -> Saved:

@@ -15,6 +15,7 @@ import asyncpg
 
 from framehouse.adapters.postgres.new_task import options_from_json
 from framehouse.adapters.postgres.pool import Database, sql, storable_text
+from framehouse.domain.cost import Cost
 from framehouse.domain.element import Element
 from framehouse.domain.reference import Reference
 from framehouse.domain.routing import BatchFilter
@@ -74,7 +75,7 @@ class StoredShot:
     """A finished shot, with the storage keys and the size in pixels of its image.
 
     `watermark_key` is empty if no watermarked copy exists. `thumb_hash` is the ThumbHash of the image in base64, or
-    empty.
+    empty. `cost` is what the image cost the operator, or None.
     """
 
     index: int
@@ -85,6 +86,7 @@ class StoredShot:
     width: int
     height: int
     thumb_hash: str = ""
+    cost: Cost | None = None
 
 
 async def claim_batches(
@@ -191,6 +193,8 @@ async def settle_shot(
         width=shot.width,
         height=shot.height,
         thumb_hash=shot.thumb_hash,
+        cost=shot.cost.amount if shot.cost else None,
+        currency=shot.cost.currency if shot.cost else None,
         retention=retention,
     )
     return saved

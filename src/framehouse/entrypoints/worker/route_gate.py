@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.postgres.route_controls import count_free_requests, list_route_controls, take_request
+from framehouse.adapters.postgres.route_costs import spent_today
+from framehouse.domain.errors import Unavailable
 from framehouse.domain.routing import BatchFilter, RouteControl, claimable_routes
 from framehouse.engines.registry import Registry, Route
 
@@ -70,8 +72,14 @@ class RouteGate:
     async def take_request(self, model: str, route: Route) -> float:
         """Count a request to the route. If the route has reached its limit, the request is not counted.
 
-        Returns 0 if the route may be called, or the number of seconds until it may be called.
+        Returns 0 if the route may be called, or the number of seconds until it may be called. Raises Unavailable if the
+        daily budget of the route is spent.
         """
+        if route.price and route.daily_budget:
+            spent = await spent_today(self._db, model, route.name, route.price.currency)
+            if spent.amount >= route.daily_budget:
+                budget = f"{route.daily_budget} {route.price.currency}"
+                raise Unavailable(f"the daily budget of the route {route.name} ({budget}) is spent")
         if not route.requests_per_minute:
             return 0.0
         return await take_request(self._db, model, route.name, route.requests_per_minute)

@@ -1,12 +1,16 @@
 -- Saves one finished shot of a claimed batch. When the last shot of a task is saved, the task succeeds and its account
--- is charged.
+-- is charged. If p_cost is not null, it is added to the costs of the route, which p_engine names.
 -- Returns 'lost' and changes nothing if the worker has lost the claim or the task has ended. Otherwise, returns
 -- 'succeeded' if the task has succeeded, and 'kept' if it has not. If the response to a call was lost, a repeated call
 -- returns the same value.
 drop function if exists settle_shot(uuid, bigint, uuid, smallint, text, text, text, text, integer, integer, interval);
+drop function if exists settle_shot(
+    uuid, bigint, uuid, smallint, text, text, text, text, integer, integer, interval, text
+);
 create or replace function settle_shot(
     p_task uuid, p_batch bigint, p_claim uuid, p_index smallint, p_engine text, p_key text, p_watermark_key text, p_media_type text,
-    p_width integer, p_height integer, p_retention interval, p_thumb_hash text default null
+    p_width integer, p_height integer, p_retention interval, p_thumb_hash text default null,
+    p_cost numeric default null, p_currency text default null
 ) returns text
 language plpgsql as $$
 declare
@@ -21,10 +25,17 @@ begin
     end if;
     update shots
     set painted_at = now(), engine = p_engine, key = p_key, watermark_key = nullif(p_watermark_key, ''),
-        media_type = p_media_type, width = p_width, height = p_height, thumb_hash = nullif(p_thumb_hash, '')
+        media_type = p_media_type, width = p_width, height = p_height, thumb_hash = nullif(p_thumb_hash, ''),
+        cost = p_cost, currency = p_currency
     where task_id = t.id and index = p_index and painted_at is null;
     if not found then
         return 'kept';
+    end if;
+    if p_cost is not null then
+        insert into route_costs as c (day, account_id, model, route, currency, images, amount)
+        values ((now() at time zone 'utc')::date, t.account_id, t.model, p_engine, p_currency, 1, p_cost)
+        on conflict (day, model, route, currency, account_id)
+        do update set images = c.images + 1, amount = c.amount + excluded.amount;
     end if;
     update tasks set images_done = images_done + 1, updated_at = now() where id = t.id;
     if t.images_done + 1 = t.image_count then
