@@ -82,6 +82,21 @@ def test_tasks_are_listed_shown_and_canceled(tmp_path: Path) -> None:
         assert "Canceled" in run("task", "show", "mine", *data).stdout
 
 
+def test_usage_shows_what_images_have_cost_the_operator(tmp_path: Path) -> None:
+    config = tmp_path / "framehouse.toml"
+    config.write_text(
+        '[models."kling-v3-omni"]\nroutes = [{ engine = "previz", price = 0.125, currency = "EUR", daily_budget = 9 }]'
+    )
+    data = ("--data-dir", tmp_path, "--config", config)
+    run("generate", "a fox", "-n", "2", "--out", tmp_path / "out", *data)
+    assert run("usage", *data).stdout.endswith(
+        "in 1 charge\ncost: 0.25 EUR for 2 images of kling-v3-omni, route previz\n"
+    )
+    costs = run_json("usage", "--account", "default", *data)["costs"]
+    assert [(cost["currency"], cost["images"], cost["route"]) for cost in costs] == [("EUR", 2, "previz")]
+    assert run_json("usage", "--to", "2026-01-01", *data)["costs"] == []
+
+
 def test_usage_shows_the_charges_as_text_csv_and_json(tmp_path: Path) -> None:
     prepare(tmp_path / "data")
     data = ("--data-dir", tmp_path / "data")
