@@ -4,19 +4,16 @@ The devices are stand-ins that sleep instead of computing (`framehouse.testing.s
 is the total work divided by the number of devices.
 """
 
-import queue
 import random
 import statistics
-import sys
 import time
 from collections.abc import Sequence
 
-from framehouse.domain.errors import Failed
 from framehouse.domain.sizes import Size
 from framehouse.engines.diffusers.calls import QueuedShot
 from framehouse.engines.diffusers.devices import DeviceThread
 from framehouse.engines.diffusers.shot_queue import DeviceSettings, ShotQueue
-from framehouse.engines.interface import GeneratedImage, Progress
+from framehouse.testing.stand_in_device import CollectingRecipient, command
 from measuring.comparisons import Figure, median, ratio
 
 DEVICES, LOAD_S, IMAGE_S = 8, 1.0, 0.25
@@ -24,25 +21,10 @@ _SIZES = (Size(1024, 1024),) * 3 + (Size(2048, 2048),)
 _TASKS, _LONE_TASKS = 40, 12
 
 
-class _Recipient:
-    def __init__(self) -> None:
-        self.cancelled = False
-        self._events: queue.SimpleQueue[GeneratedImage | Failed] = queue.SimpleQueue()
-
-    def deliver(self, event: GeneratedImage | Progress | Failed) -> None:
-        if not isinstance(event, Progress):
-            self._events.put(event)
-
-    def wait(self, count: int) -> None:
-        for _ in range(count):
-            assert isinstance(self._events.get(), GeneratedImage)
-
-
 def measure(rounds: int) -> list[Figure]:
-    command = [sys.executable, "-m", "framehouse.testing.stand_in_device", str(LOAD_S), str(IMAGE_S)]
     shots = ShotQueue(
         DeviceSettings(
-            command=command,
+            command=command(LOAD_S, IMAGE_S),
             load_settings=lambda: {"model": "stand-in"},
             max_batch=4,
             multiple_prompts=True,
@@ -82,11 +64,12 @@ def measure(rounds: int) -> list[Figure]:
 def _run(shots: ShotQueue, tasks: Sequence[tuple[Size, int]]) -> float:
     """Submit the tasks at the same time. Returns the time in seconds until all images are finished."""
     began = time.perf_counter()
-    recipients = [(_Recipient(), count) for _, count in tasks]
+    recipients = [(CollectingRecipient(), count) for _, count in tasks]
     for (recipient, count), (size, _) in zip(recipients, tasks, strict=True):
         shots.put([QueuedShot(recipient, index, "a fox", index, size, size) for index in range(count)])
     for recipient, count in recipients:
-        recipient.wait(count)
+        for _ in range(count):
+            recipient.next()
     return time.perf_counter() - began
 
 

@@ -2,11 +2,9 @@
 
 import heapq
 import os
-import queue
 import random
 import signal
 import statistics
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,7 +20,7 @@ from framehouse.engines.diffusers.calls import MemoryKey, QueuedShot, next_call
 from framehouse.engines.diffusers.devices import DeviceThread
 from framehouse.engines.diffusers.schedule import CallTimes, images_in, remaining_s, share_s
 from framehouse.engines.diffusers.shot_queue import DeviceSettings, ShotQueue
-from framehouse.engines.interface import GeneratedImage, Progress
+from framehouse.testing.stand_in_device import CollectingRecipient, command
 from tests.support.eventually import eventually_sync
 
 _1K, _2K = Size(1024, 1024), Size(2048, 2048)
@@ -95,7 +93,7 @@ def _simulate(
         times.add_call(MemoryKey(size, 0, mask=False), 1, image_s * size.width * size.height / 1024**2)
     times.add_load(load_s)
     waiting: list[QueuedShot] = []
-    recipients = [_Recipient() for _ in arrivals]
+    recipients = [CollectingRecipient() for _ in arrivals]
     left = [count for _, _, count in arrivals]
     loaded = [number < preloaded for number in range(devices)]
     busy_until = [0.0] * devices
@@ -175,24 +173,6 @@ def test_cold_devices_load_only_if_that_is_faster() -> None:
 # --- Stand-in devices ------------------------------------------------------------------------------------------------
 
 
-class _Recipient:
-    """Collects what the devices deliver."""
-
-    def __init__(self) -> None:
-        self.cancelled = False
-        self._events: queue.SimpleQueue[GeneratedImage | Failed] = queue.SimpleQueue()
-
-    def deliver(self, event: GeneratedImage | Progress | Failed) -> None:
-        if not isinstance(event, Progress):
-            self._events.put(event)
-
-    def next(self) -> GeneratedImage:
-        event = self._events.get(timeout=60)
-        if isinstance(event, Failed):
-            raise event
-        return event
-
-
 class Machine:
     """A queue with stand-in devices."""
 
@@ -207,7 +187,7 @@ class Machine:
     ) -> None:
         self.queue = ShotQueue(
             DeviceSettings(
-                command=[sys.executable, "-m", "framehouse.testing.stand_in_device", str(load_s), str(image_s)],
+                command=command(load_s, image_s),
                 load_settings=lambda: {"model": "stand-in"},
                 max_batch=4,
                 multiple_prompts=True,
@@ -219,9 +199,9 @@ class Machine:
         )
         self.queue.start([DeviceThread(f"cuda:{number}", self.queue) for number in range(devices)])
 
-    def submit(self, *prompts: str) -> _Recipient:
+    def submit(self, *prompts: str) -> CollectingRecipient:
         """Submit a task with one image per prompt."""
-        recipient = _Recipient()
+        recipient = CollectingRecipient()
         self.queue.put([QueuedShot(recipient, index, text, index, _1K, _1K) for index, text in enumerate(prompts)])
         return recipient
 

@@ -23,9 +23,35 @@ import time
 from pathlib import Path
 from typing import Any
 
+from framehouse.domain.errors import Failed
 from framehouse.engines.diffusers import wire
+from framehouse.engines.interface import GeneratedImage, Progress
 
 _PIXELS_1K = 1024 * 1024
+
+
+class CollectingRecipient:
+    """A `calls.Recipient` that keeps what the devices deliver, except progress."""
+
+    def __init__(self) -> None:
+        self.cancelled = False
+        self._events: queue.SimpleQueue[GeneratedImage | Failed] = queue.SimpleQueue()
+
+    def deliver(self, event: GeneratedImage | Progress | Failed) -> None:
+        if not isinstance(event, Progress):
+            self._events.put(event)
+
+    def next(self, timeout_s: float = 60.0) -> GeneratedImage:
+        """Wait for the next image. Raises Failed if it cannot be generated, and queue.Empty after `timeout_s`."""
+        event = self._events.get(timeout=timeout_s)
+        if isinstance(event, Failed):
+            raise event
+        return event
+
+
+def command(load_s: float, image_s: float) -> list[str]:
+    """Return the command that starts this program."""
+    return [sys.executable, "-m", "framehouse.testing.stand_in_device", str(load_s), str(image_s)]
 
 
 def main(load_s: float, image_s: float) -> None:
@@ -53,21 +79,21 @@ def main(load_s: float, image_s: float) -> None:
     time.sleep(load_s)
     _send({"event": "loaded", "name": "stand-in"})
     while True:
-        command = commands.get()
-        prompts = " ".join(command["prompts"])
+        request = commands.get()
+        prompts = " ".join(request["prompts"])
         if "[die]" in prompts:
             os.kill(os.getpid(), signal.SIGKILL)
         if match := re.search(r"\[wait (\S+)\]", prompts):
             gate = Path(match[1])
             gate.with_suffix(".started").touch()
-            while not gate.exists() and command["call"] not in cancelled:
+            while not gate.exists() and request["call"] not in cancelled:
                 time.sleep(0.005)
         if "[fault]" in prompts:
             _send({"event": "device_fault", "reason": "CUDA error: an illegal memory access was encountered"})
             continue
-        count = len(command["seeds"])
-        time.sleep(image_s * count * command["width"] * command["height"] / _PIXELS_1K)
-        if command["call"] in cancelled:
+        count = len(request["seeds"])
+        time.sleep(image_s * count * request["width"] * request["height"] / _PIXELS_1K)
+        if request["call"] in cancelled:
             _send({"event": "cancelled"})
             continue
         for position in range(count):
