@@ -183,6 +183,7 @@ def _read_logo(path: Path) -> bytes:
 
 def build_worker(deployment: Deployment, links: Links | None = None, *, only_task: UUID | None = None) -> Worker:
     """Create a worker. `only_task` restricts the worker to one task. `links` creates the URLs of upstream callbacks."""
+    from framehouse.adapters.images.image_upscaler import ImageUpscaler, upscaler_installed
     from framehouse.entrypoints.worker.worker import Limits, Worker
     from framehouse.pipeline.finish import Finishing
     from framehouse.pipeline.generate import Rules
@@ -200,7 +201,16 @@ def build_worker(deployment: Deployment, links: Links | None = None, *, only_tas
         rules = replace(rules, upstream_callback_url=links.make_upstream_callback_url)
     concurrency = s.worker_concurrency or max(2, deployment.registry.concurrency)
     limits = Limits(concurrency, s.lease_s, s.stop_s, s.attempts, s.give_up_after_s)
-    return Worker(deployment.db, deployment.storage, deployment.registry, rules, limits, only_task=only_task)
+    upscaler = ImageUpscaler() if s.upscaling == "auto" and upscaler_installed() else None
+    return Worker(
+        deployment.db,
+        deployment.storage,
+        deployment.registry,
+        rules,
+        limits,
+        upscaler=upscaler,
+        only_task=only_task,
+    )
 
 
 def build_element_worker(deployment: Deployment, *, only_task: UUID | None = None) -> ElementWorker:
