@@ -21,6 +21,7 @@ NAMES = (
     "bodies",
     "decoding",
     "finishing",
+    "upscaling",
     "server_overhead",
     "full_tables",
     "starting",

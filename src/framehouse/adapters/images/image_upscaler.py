@@ -13,6 +13,7 @@ from importlib.util import find_spec
 import numpy as np
 from numpy.typing import NDArray
 
+from framehouse.adapters.images.checker import PASSED_VARIABLES
 from framehouse.adapters.images.upscale import HEADER, TILE_PX
 
 UPSCALER = "Real-ESRGAN animevideov3"
@@ -26,9 +27,6 @@ _IDLE_S = 60.0
 _EXIT_S = 1.0
 _STOPPING = "the worker is stopping"
 _PIPE_BYTES = 1 << 20
-_PASSED_VARIABLES = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL")
-"""The environment variables that the process inherits, because Python may need them. All other variables are removed,
-because they may contain secrets."""
 _FIXED_VARIABLES = {
     "OMP_WAIT_POLICY": "passive",  # otherwise, threads use CPU time while they wait for each other
     "OPENBLAS_NUM_THREADS": "1",  # numpy reserves address space for each of its threads
@@ -115,7 +113,7 @@ class ImageUpscaler:
         return enlarged
 
     async def _start(self) -> Process:
-        environment = {name: os.environ[name] for name in _PASSED_VARIABLES if name in os.environ} | _FIXED_VARIABLES
+        environment = {name: os.environ[name] for name in PASSED_VARIABLES if name in os.environ} | _FIXED_VARIABLES
         return await asyncio.create_subprocess_exec(
             sys.executable, *self._program, stdin=PIPE, stdout=PIPE, env=environment, limit=_PIPE_BYTES
         )
