@@ -135,9 +135,12 @@ def main() -> None:
     while len(header := source.read(struct.calcsize(HEADER))) == struct.calcsize(HEADER):
         width, height, factor = struct.unpack(HEADER, header)
         pixels = np.frombuffer(source.read(width * height * 3), np.uint8).reshape(height, width, 3)
-        for band in enlarge_in_bands(enlarge, pixels, factor):
-            target.write(band.data)
-        target.flush()
+        try:
+            for band in enlarge_in_bands(enlarge, pixels, factor):
+                target.write(band.data)
+            target.flush()
+        except BrokenPipeError:  # the worker has died
+            os._exit(1)
 
 
 if __name__ == "__main__":
