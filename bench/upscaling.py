@@ -78,7 +78,7 @@ def measure(rounds: int) -> list[Figure]:
                 20,
                 True,
                 "s",
-                f"elapsed time: {statistics.median(contest.elapsed_s):.1f} s",
+                f"elapsed on shared cores: {statistics.median(contest.elapsed_s):.1f} s",
                 f"{median(times, 'Lanczos') * 1000:,.0f} ms",
                 rounds=times,
             ),
