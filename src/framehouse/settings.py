@@ -171,6 +171,12 @@ class Settings(BaseSettings):
         default="png", description="File format of images: `png`, `jpeg` or `webp`."
     )
     image_quality: int = Field(default=92, ge=1, le=100, description="Quality of jpeg and webp images, from 1 to 100.")
+    upscaling: Literal["auto", "lanczos"] = Field(
+        default="auto",
+        description="How images are enlarged if an engine cannot generate the requested size. "
+        "With `auto`, a neural network enlarges them if the extra `upscale` is installed. "
+        "With `lanczos`, or without the extra, they are enlarged with Lanczos resampling.",
+    )
     watermark_text: str = Field(
         default="AI generated", min_length=1, max_length=60, description="Text of the watermark."
     )

@@ -38,6 +38,7 @@ from framehouse.settings import BadSettings, Settings
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from framehouse.adapters.images.image_upscaler import ImageUpscaler
     from framehouse.domain.signed_urls import Links
     from framehouse.engines.registry import Registry
     from framehouse.entrypoints.element_worker import ElementWorker
@@ -181,6 +182,13 @@ def _read_logo(path: Path) -> bytes:
     return content
 
 
+def open_upscaler(settings: Settings) -> ImageUpscaler | None:
+    """Return an upscaler, or None if it is not installed or turned off."""
+    from framehouse.adapters.images.image_upscaler import ImageUpscaler, upscaler_installed
+
+    return ImageUpscaler() if settings.upscaling == "auto" and upscaler_installed() else None
+
+
 def build_worker(deployment: Deployment, links: Links | None = None, *, only_task: UUID | None = None) -> Worker:
     """Create a worker. `only_task` restricts the worker to one task. `links` creates the URLs of upstream callbacks."""
     from framehouse.entrypoints.worker.worker import Limits, Worker
@@ -200,7 +208,15 @@ def build_worker(deployment: Deployment, links: Links | None = None, *, only_tas
         rules = replace(rules, upstream_callback_url=links.make_upstream_callback_url)
     concurrency = s.worker_concurrency or max(2, deployment.registry.concurrency)
     limits = Limits(concurrency, s.lease_s, s.stop_s, s.attempts, s.give_up_after_s)
-    return Worker(deployment.db, deployment.storage, deployment.registry, rules, limits, only_task=only_task)
+    return Worker(
+        deployment.db,
+        deployment.storage,
+        deployment.registry,
+        rules,
+        limits,
+        upscaler=open_upscaler(s),
+        only_task=only_task,
+    )
 
 
 def build_element_worker(deployment: Deployment, *, only_task: UUID | None = None) -> ElementWorker:

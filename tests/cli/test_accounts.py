@@ -130,6 +130,7 @@ def test_doctor_reports_problems_and_advice(tmp_path: Path) -> None:
     findings = run_doctor("--data-dir", tmp_path / "data", FRAMEHOUSE_PROT="1")
     assert [findings[n]["level"] for n in (1, 2, 4, 5, 6, 7, 9)] == ["ok"] * 7
     assert findings[8]["level"] == "advice"
+    assert (findings[17]["level"], "test image" in findings[17]["found"]) == ("ok", True)
     assert "FRAMEHOUSE_PROT" in findings[3]["found"]
     assert "embedded" in findings[7]["found"]
     bad = tmp_path / "bad.toml"
@@ -144,6 +145,16 @@ def test_doctor_reports_problems_and_advice(tmp_path: Path) -> None:
     findings = run_doctor("--data-dir", tmp_path / "data", code=1, FRAMEHOUSE_DATABASE_URL=unreachable)
     assert findings[7]["level"] == "problem"
     assert re.search(r"-> ", run("doctor", "--data-dir", tmp_path / "data").stdout)
+
+
+def test_doctor_checks_the_upscaler(tmp_path: Path) -> None:
+    (tmp_path / "ncnn.py").write_text("raise ImportError('libgomp.so.1: cannot open shared object file')")
+    data: tuple[str | Path, ...] = ("--data-dir", tmp_path / "data")
+    finding = run_doctor(*data, code=1, PYTHONPATH=str(tmp_path))[17]
+    assert finding["level"] == "problem"
+    assert "the process exited with code 1" in finding["found"]
+    assert 'pip install "framehouse[upscale]"' in finding["do"]
+    assert "lanczos" in run_doctor(*data, PYTHONPATH=str(tmp_path), FRAMEHOUSE_UPSCALING="lanczos")[17]["found"]
 
 
 def test_the_command_line_prints_its_help_and_version() -> None:

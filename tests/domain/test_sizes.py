@@ -4,7 +4,7 @@ import pytest
 
 from framehouse.domain.aspect_ratio import ratio_from_references
 from framehouse.domain.reference import reference_problem
-from framehouse.domain.sizes import RATIOS, RESOLUTIONS, nearest_ratio, size_of
+from framehouse.domain.sizes import RATIOS, RESOLUTIONS, Size, nearest_ratio, size_of, upscaling_factor
 
 CONTRACT = {
     "1:1": (1024, 1024), "4:3": (1152, 864), "3:4": (864, 1152), "3:2": (1248, 832),
@@ -37,6 +37,25 @@ def test_the_ratios_and_resolutions_are_those_of_the_contract() -> None:
 )
 def test_a_size_has_the_nearest_aspect_ratio(size: tuple[int, int], ratio: str) -> None:
     assert nearest_ratio(*size) == ratio
+
+
+@pytest.mark.parametrize(
+    ("generated", "size", "factor"),
+    [
+        ((1024, 1024), (1024, 1024), 1),
+        ((1000, 1000), (1024, 1024), 1),
+        ((1024, 1024), (2048, 2048), 2),
+        ((1536, 1024), (2560, 1440), 2),
+        ((1024, 1024), (2100, 2100), 4),
+        ((512, 512), (4096, 4096), 4),
+        ((2048, 1024), (2048, 2048), 1),
+        ((4096, 4096), (1024, 1024), 1),
+    ],
+)
+def test_only_images_that_are_much_smaller_than_requested_are_upscaled(
+    generated: tuple[int, int], size: tuple[int, int], factor: int
+) -> None:
+    assert upscaling_factor(Size(*generated), Size(*size)) == factor
 
 
 def test_the_first_cited_reference_determines_the_aspect_ratio() -> None:

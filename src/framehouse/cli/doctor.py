@@ -13,8 +13,16 @@ from pathlib import Path
 from typing import Literal
 
 import click
+import numpy as np
 
 from framehouse import __version__
+from framehouse.adapters.images.image_upscaler import (
+    UPSCALER,
+    UPSCALER_INSTALLATION,
+    ImageUpscaler,
+    UpscalingFailed,
+    upscaler_installed,
+)
 from framehouse.adapters.postgres import account_store
 from framehouse.adapters.postgres.queue_metrics import RouteQueue, measure_queue
 from framehouse.adapters.postgres.route_controls import list_route_controls
@@ -83,6 +91,7 @@ def _run_checks(data_dir: Path | None, config: Path | None) -> list[DoctorFindin
     checks: tuple[Callable[[Settings], list[DoctorFinding]], ...] = (
         _check_disk,
         _check_engines,
+        _check_upscaler,
         _check_storage,
         _check_database,
     )
@@ -139,6 +148,30 @@ async def _check_routes(registry: Registry) -> list[DoctorFinding]:
         ]
     finally:
         await registry.close()
+
+
+def _check_upscaler(settings: Settings) -> list[DoctorFinding]:
+    """Enlarge a small image with the upscaler of the extra `upscale`."""
+    if settings.upscaling == "lanczos":
+        return [DoctorFinding(17, "ok", 'Images are enlarged with Lanczos resampling (upscaling = "lanczos")')]
+    if not upscaler_installed():
+        text = f"Images are enlarged with Lanczos resampling. For sharper edges: {UPSCALER_INSTALLATION}"
+        return [DoctorFinding(17, "ok", text)]
+
+    async def enlarge() -> None:
+        upscaler = ImageUpscaler()
+        try:
+            await upscaler.upscale(np.zeros((16, 16, 3), np.uint8), 2)
+        finally:
+            await upscaler.close()
+
+    try:
+        asyncio.run(enlarge())
+    except UpscalingFailed as error:
+        text = f"The upscaler does not work, so images are enlarged with Lanczos resampling: {error}"
+        advice = f'Install the extra again: {UPSCALER_INSTALLATION}. Or set upscaling = "lanczos".'
+        return [DoctorFinding(17, "problem", text, advice)]
+    return [DoctorFinding(17, "ok", f"Images are enlarged with {UPSCALER}, and a test image was enlarged")]
 
 
 def _check_storage(settings: Settings) -> list[DoctorFinding]:

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import uvloop
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from framehouse import __version__
+from framehouse.adapters.images.image_upscaler import ImageUpscaler
 from framehouse.cli import EXIT_INTERRUPTED
 from framehouse.cli.contact_sheet import contact_sheet
 from framehouse.cli.engine_trials import TrialResult, advice, plan_trials
@@ -27,8 +30,9 @@ from framehouse.domain.sizes import Size
 from framehouse.engines.interface import Batch, GeneratedImage, HealthCheck
 from framehouse.engines.registry import Registry, Route, open_registry
 from framehouse.pipeline.finish import Finishing, finish
+from framehouse.pipeline.generate import upscale_small
 from framehouse.settings import load_settings
-from framehouse.wiring import trust_configured_certificates
+from framehouse.wiring import open_upscaler, trust_configured_certificates
 
 _MAX_IMAGES = 7
 """The number of images of all trials, without the option --images."""
@@ -78,7 +82,7 @@ def run_engine_test(
         for pattern in _FILES_OF_EARLIER_TESTS:
             for file in out.glob(pattern):
                 file.unlink()
-        report = uvloop.run(_test(model_name, chosen, images, out, quiet=as_json))
+        report = uvloop.run(_test(model_name, chosen, images, out, open_upscaler(settings), quiet=as_json))
         _write(report, out)
     except OSError as error:
         raise Problem(f"Cannot write to {out}: {error.strerror}. Choose another folder with --out.") from error
@@ -102,15 +106,21 @@ def _choose(registry: Registry, route: str | None, model: str | None) -> tuple[s
     return matching[0]
 
 
-async def _test(model: str, route: Route, images: int, out: Path, *, quiet: bool) -> Report:
+async def _test(
+    model: str, route: Route, images: int, out: Path, upscaler: ImageUpscaler | None, *, quiet: bool
+) -> Report:
     with cancel_on_signals():
         try:
-            return await _run_trials(model, route, images, out, quiet=quiet)
+            return await _run_trials(model, route, images, out, upscaler, quiet=quiet)
         finally:
             await route.engine.close()
+            if upscaler:
+                await upscaler.close()
 
 
-async def _run_trials(model: str, route: Route, images: int, out: Path, *, quiet: bool) -> Report:
+async def _run_trials(
+    model: str, route: Route, images: int, out: Path, upscaler: ImageUpscaler | None, *, quiet: bool
+) -> Report:
     abilities = route.engine.abilities()
     loads = hasattr(route.engine, "prepare")
     trials = plan_trials(abilities, model=model, loads=loads, images=images)
@@ -130,7 +140,8 @@ async def _run_trials(model: str, route: Route, images: int, out: Path, *, quiet
             bar.update(row, description=f"{trial.name}: {'failed' if result.error else 'done'}", completed=1.0)
             for number, image in enumerate(generated, 1):
                 path = out / f"{trial.name.replace(' ', '-')}-{number}.png"
-                await asyncio.to_thread(_save, trial.batch, image, f"{model}, {route.name}", path)
+                upscaled = await upscale_small(image, trial.batch.size, upscaler) if upscaler else None
+                await asyncio.to_thread(_save, trial.batch, image, upscaled, f"{model}, {route.name}", path)
                 files.append((trial.name, path))
     health = await route.check()
     changes = advice(trials, results, max_batch=abilities.max_batch)
@@ -190,12 +201,14 @@ async def _run_trial(
     return result, generated
 
 
-def _save(batch: Batch, generated: GeneratedImage, source: str, path: Path) -> None:
+def _save(batch: Batch, generated: GeneratedImage, upscaled: NDArray[np.uint8] | None, source: str, path: Path) -> None:
     """Finish an image as a worker would, and write the file."""
     facts = {"model": source, "prompt": batch.shots[0].prompt, **generated.facts}
     original = (batch.references[0].content, batch.box) if batch.box else None
     finishing = Finishing(tool=f"Framehouse {__version__}")
-    finished = finish(generated.image, batch.size, facts, finishing, watermark=False, original=original)
+    finished = finish(
+        generated.image, batch.size, facts, finishing, watermark=False, original=original, upscaled=upscaled
+    )
     path.write_bytes(finished.content)
 
 

@@ -15,6 +15,7 @@ _BASE = {
     "21:9": (1568, 672),
 }
 RATIOS: tuple[str, ...] = tuple(_BASE)
+_MIN_UPSCALED = 1.1
 SCALES = {"1k": 1, "2k": 2, "4k": 4}
 RESOLUTIONS: tuple[str, ...] = tuple(SCALES)
 _NAMES = {
@@ -54,6 +55,20 @@ def largest_within(size: Size, max_pixels: int) -> Size:
     width, height = columns // unit * 16, rows // unit * 16
     scale = max(1, min(unit, math.isqrt(max_pixels // (width * height))))
     return Size(width * scale, height * scale)
+
+
+def upscaling_factor(generated: Size, size: Size) -> int:
+    """Return the factor by which a neural network enlarges a generated image before it is resized to `size`: 2 or 4.
+
+    Returns 1 if no network is needed, because the image is only slightly smaller than `size`, or because its width or
+    height is not smaller.
+    """
+    if generated.width >= size.width or generated.height >= size.height:
+        return 1
+    factor = max(size.width / generated.width, size.height / generated.height)
+    if factor < _MIN_UPSCALED:
+        return 1
+    return 2 if factor <= 2 else 4
 
 
 def nearest_ratio(width: int, height: int) -> str:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from framehouse.adapters.images.encode import MEDIA_TYPES, Format, build_png, encode
+from framehouse.adapters.images.image_upscaler import UPSCALER
 from framehouse.adapters.images.preview import create_preview
 from framehouse.adapters.images.provenance import xmp_packet
 from framehouse.adapters.images.resize import resize_and_crop
@@ -42,6 +43,7 @@ def finish(
     *,
     watermark: bool,
     original: tuple[bytes, Box] | None = None,
+    upscaled: NDArray[np.uint8] | None = None,
 ) -> FinishedImage:
     """Convert an image of any size to a file of exactly `size` pixels.
 
@@ -49,6 +51,8 @@ def finish(
     result also contains a second file with a watermark. If the image is an expanded image, `original` contains the file
     of the original image, and the box that the original image fills in the expanded image. In this case, the pixels of
     the original image replace the pixels in this box. The result also contains a preview without a watermark.
+
+    `upscaled` is the image after a neural network has enlarged it, or None. These pixels are resized to `size`.
 
     This function blocks, so call it in a thread. A PNG of the right size is not encoded again if the output format is
     PNG, `original` is None, and no watermark is requested.
@@ -60,12 +64,13 @@ def finish(
             preview, thumb_hash = create_preview(image.decoded(), xmp_packet(facts, tool=finishing.tool))
             return FinishedImage(file, b"", MEDIA_TYPES["png"], size, preview, thumb_hash)
         image = image.decoded()
-    pixels = image
-    generated_height, generated_width = pixels.shape[:2]
+    generated_height, generated_width = image.shape[:2]
     enlarged = generated_width < size.width and generated_height < size.height
     if (generated_width, generated_height) != size:
         facts["resized_from"] = f"{generated_width}x{generated_height}"
-    pixels = resize_and_crop(pixels, size)
+    if upscaled is not None:
+        facts["upscaled_by"] = UPSCALER
+    pixels = resize_and_crop(image if upscaled is None else upscaled, size)
     if original:
         pixels = _with_original(pixels, *original)
     encode_file = partial(

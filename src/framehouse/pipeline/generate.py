@@ -4,6 +4,7 @@ Each image is finished and saved as soon as it is generated.
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
+from framehouse.adapters.images.image_upscaler import ImageUpscaler, UpscalingFailed
 from framehouse.adapters.postgres import batch_queue
 from framehouse.adapters.postgres.batch_queue import Claimed
 from framehouse.adapters.postgres.pool import Database
@@ -26,7 +28,7 @@ from framehouse.domain.expansion import Box
 from framehouse.domain.outcome import Outcome
 from framehouse.domain.routing import LimitReached, RouteControl, RouteResult, RouteState, choose_routes
 from framehouse.domain.shot import FinishedImage, Shot
-from framehouse.domain.sizes import Size
+from framehouse.domain.sizes import Size, upscaling_factor
 from framehouse.domain.task import RequestOptions
 from framehouse.engines.image_files import Png
 from framehouse.engines.interface import Abilities, Batch, BatchLost, GeneratedImage, ReferenceImage
@@ -35,6 +37,7 @@ from framehouse.pipeline.finish import Finishing, finish
 from framehouse.pipeline.open_order import StoredOrder, route_with_open_order
 from framehouse.pipeline.save_shot import settle_shot
 
+log = logging.getLogger(__name__)
 SaveResult = Literal["saved", "lost"]
 Save = Callable[[Route, Shot, GeneratedImage], Awaitable[SaveResult]]
 FINISH_PAUSES_S = (0.5, 5.0)
@@ -70,6 +73,7 @@ async def generate_batch(
     db: Database,
     storage: Storage,
     rules: Rules,
+    upscaler: ImageUpscaler | None,
     controls: Mapping[str, RouteControl],
     take_request: Callable[[Route], Awaitable[float]],
     on_progress: Callable[[float], None],
@@ -80,16 +84,16 @@ async def generate_batch(
     `batch` is the input for the engines. `controls` contains the states of the paused and draining routes.
     `take_request` counts a call of a route's engine. If the route has reached its limit, `take_request` returns the
     number of seconds until the next call is possible, and otherwise 0. It raises Unavailable if the daily budget of the
-    route is spent. `wake` ends the pause of an engine that waits
-    for its upstream. Saved shots are never generated again. A crash loses at most the unsaved shots of the current
-    engine call.
+    route is spent. `upscaler` enlarges images that are smaller than requested. If `upscaler` is None, such images are
+    enlarged with Lanczos resampling. `wake` ends the pause of an engine that waits for its upstream. Saved shots are
+    never generated again. A crash loses at most the unsaved shots of the current engine call.
     """
     callback_url = rules.upstream_callback_url(claimed.id)
     open_orders = {
         r.name: StoredOrder(db, claimed, r.name, wake=wake, upstream_callback_url=callback_url) for r in routes
     }
     by_name = {route.name: route for route in routes}
-    save = partial(_save, claimed, batch, db=db, storage=storage, rules=rules)
+    save = partial(_save, claimed, batch, db=db, storage=storage, rules=rules, upscaler=upscaler)
     first_frame = partial(_load_first_frame, claimed.task_id, db, storage)
     saved: set[int] = set()
     choice = choose_routes(
@@ -248,6 +252,7 @@ async def _save(
     db: Database,
     storage: Storage,
     rules: Rules,
+    upscaler: ImageUpscaler | None,
 ) -> SaveResult:
     """Finish a generated image and save it."""
     facts = {
@@ -261,9 +266,16 @@ async def _save(
         **generated.facts,
     }
     original = (batch.references[0].content, batch.box) if batch.box else None
+    upscaled = await upscale_small(generated, batch.size, upscaler) if upscaler else None
     with spans.span("finish", index=shot.index), metrics.FINISH_SECONDS.time():
         finished = await _finish(
-            generated.image, batch.size, facts, rules.finishing, watermark=claimed.watermark, original=original
+            generated.image,
+            batch.size,
+            facts,
+            rules.finishing,
+            watermark=claimed.watermark,
+            original=original,
+            upscaled=upscaled,
         )
     with spans.span("save", index=shot.index):
         outcome = await settle_shot(
@@ -292,6 +304,27 @@ def unused_options(options: RequestOptions, abilities: Abilities) -> dict[str, o
     return {"not_used": ", ".join(unused)} if unused else {}
 
 
+async def upscale_small(generated: GeneratedImage, size: Size, upscaler: ImageUpscaler) -> NDArray[np.uint8] | None:
+    """Enlarge an image with a neural network.
+
+    Returns None if the image is large enough, if the engine has already upscaled it, or if the network fails. The image
+    is then resized without a network.
+    """
+    image = generated.image
+    generated_size = Size(image.width, image.height) if isinstance(image, Png) else Size(image.shape[1], image.shape[0])
+    factor = upscaling_factor(generated_size, size)
+    if factor == 1 or "upscaled_by" in generated.facts:
+        return None
+    with spans.span("upscale", index=generated.index):
+        try:
+            pixels = await asyncio.to_thread(image.decoded) if isinstance(image, Png) else image
+            return await upscaler.upscale(pixels, factor)
+        except Exception as error:  # noqa: BLE001 - an image that may have been paid for must not be lost
+            reason = str(error) if isinstance(error, UpscalingFailed) else type(error).__name__
+            log.warning("image %s is enlarged without the upscaler: %s", generated.index, reason)
+            return None
+
+
 async def _finish(
     image: NDArray[np.uint8] | Png,
     size: Size,
@@ -300,6 +333,7 @@ async def _finish(
     *,
     watermark: bool,
     original: tuple[bytes, Box] | None,
+    upscaled: NDArray[np.uint8] | None,
 ) -> FinishedImage:
     """Finish an image, in up to three attempts. Raises FinishFailed if all attempts fail.
 
@@ -310,7 +344,7 @@ async def _finish(
     while True:
         try:
             return await asyncio.to_thread(
-                finish, image, size, facts, finishing, watermark=watermark, original=original
+                finish, image, size, facts, finishing, watermark=watermark, original=original, upscaled=upscaled
             )
         except Exception as error:
             if not pauses:

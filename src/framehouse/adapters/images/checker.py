@@ -20,7 +20,7 @@ _WALL_S = 60.0
 """The time limit for one image, in seconds. It is much longer than the limit on CPU time, because the process has a low
 priority on a busy machine."""
 _OVER_LIMITS = "cannot be decoded within the limits on time and memory"
-_PASSED_VARIABLES = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL")
+PASSED_VARIABLES = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL")
 """The environment variables that a decoder process inherits, because Python may need them. All other variables are
 removed, because they may contain secrets."""
 
@@ -94,7 +94,7 @@ class ImageChecker:
 
 
 async def _start() -> Process:
-    environment = {name: os.environ[name] for name in _PASSED_VARIABLES if name in os.environ}
+    environment = {name: os.environ[name] for name in PASSED_VARIABLES if name in os.environ}
     environment["OPENBLAS_NUM_THREADS"] = "1"  # numpy reserves address space for each of its threads
     program = ("-m", "framehouse.adapters.images.decode", *accepted_types())
     return await asyncio.create_subprocess_exec(sys.executable, *program, stdin=PIPE, stdout=PIPE, env=environment)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from framehouse.adapters.images.checker import ImageChecker
+from framehouse.adapters.images.image_upscaler import ImageUpscaler
 from framehouse.adapters.postgres.batch_queue import Claimed
 from framehouse.adapters.postgres.pool import DATABASE_ERRORS, Database
 from framehouse.adapters.storage import Storage, StorageUnavailable
@@ -36,6 +37,7 @@ async def process_batch(
     storage: Storage,
     checker: ImageChecker,
     rules: Rules,
+    upscaler: ImageUpscaler | None,
     limits: RetryLimits,
     slots: asyncio.Semaphore,
 ) -> Outcome:
@@ -62,6 +64,7 @@ async def process_batch(
                 db=db,
                 storage=storage,
                 rules=rules,
+                upscaler=upscaler,
                 controls=gate.controls(batch.model),
                 take_request=partial(gate.take_request, batch.model),
                 on_progress=held.report_progress,

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from uuid import UUID
 
 from framehouse.adapters.images.checker import ImageChecker
+from framehouse.adapters.images.image_upscaler import ImageUpscaler
 from framehouse.adapters.postgres import batch_queue
 from framehouse.adapters.postgres.pool import DATABASE_ERRORS, Database
 from framehouse.adapters.storage import Storage
@@ -59,7 +60,7 @@ class Worker:
     """A worker that claims batches and generates their images.
 
     `held` contains the batches that the worker currently holds. If `only_task` is set, the worker claims only the
-    batches of this task.
+    batches of this task. The worker closes its `upscaler`, which enlarges images that are smaller than requested.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Worker:
         rules: Rules,
         limits: Limits,
         *,
+        upscaler: ImageUpscaler | None = None,
         only_task: UUID | None = None,
     ) -> None:
         self.held = HeldBatches(limits.concurrency)
@@ -79,6 +81,7 @@ class Worker:
         self._registry = registry
         self._rules = rules
         self._limits = limits
+        self._upscaler = upscaler
         self._only_task = only_task
         self._number = secrets.randbelow(2**31 - 1) + 1
         self._slots = asyncio.Semaphore(limits.concurrency)
@@ -112,6 +115,8 @@ class Worker:
                 loop.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
             await self.checker.close()
+            if self._upscaler:
+                await self._upscaler.close()
 
     def _loops(self) -> list[Coroutine[Any, Any, NoReturn]]:
         loops = [
@@ -161,6 +166,7 @@ class Worker:
                     storage=self._storage,
                     checker=self.checker,
                     rules=self._rules,
+                    upscaler=self._upscaler,
                     limits=self._limits.retry,
                     slots=self._slots,
                 )
@@ -191,10 +197,16 @@ class Worker:
     async def _finish_or_release(self) -> None:
         """Wait up to `stop_s` seconds for the held batches to end. Then cancel the work on the unfinished batches.
 
-        The cancellation releases these batches.
+        The cancellation releases these batches. After half of the time, the upscaler is closed: the generated images
+        that still wait for it are finished without it. Otherwise, they would be lost.
         """
+        half_s = self._limits.stop_s / 2
         if tasks := self.held.other_tasks():
-            _, unfinished = await asyncio.wait(tasks, timeout=self._limits.stop_s)
+            _, unfinished = await asyncio.wait(tasks, timeout=half_s)
+            if self._upscaler:
+                await self._upscaler.close()
+            if unfinished:
+                _, unfinished = await asyncio.wait(unfinished, timeout=half_s)
             for task in unfinished:
                 task.cancel()
             await asyncio.gather(*unfinished, return_exceptions=True)
