@@ -6,6 +6,7 @@ torch.
 
 import json
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ _CHAT_TEMPLATE = (
 """The part of Qwen3's chat template that the pipelines need."""
 
 
-def _alphabet() -> list[str]:
+def alphabet() -> list[str]:
     """The characters that stand for the 256 byte values in byte-level tokenizers, in order of the bytes."""
     plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
     codes = {byte: byte for byte in plain}
@@ -35,10 +36,10 @@ def _alphabet() -> list[str]:
     return [chr(codes[byte]) for byte in range(256)]
 
 
-def _tokenizer(length: int) -> Any:
+def create_tokenizer(length: int) -> Any:
     from transformers import Qwen2Tokenizer
 
-    vocabulary = {character: number for number, character in enumerate([*_alphabet(), *_SPECIAL_TOKENS])}
+    vocabulary = {character: number for number, character in enumerate([*alphabet(), *_SPECIAL_TOKENS])}
     return Qwen2Tokenizer(
         vocab=vocabulary, merges=[], unk_token=None, bos_token=None,
         eos_token="<|im_end|>", pad_token="<|endoftext|>", additional_special_tokens=_SPECIAL_TOKENS[1:],
@@ -46,7 +47,7 @@ def _tokenizer(length: int) -> Any:
     )  # fmt: skip
 
 
-def _text_encoder(tokenizer: Any, layers: int) -> Any:
+def create_text_encoder(tokenizer: Any, layers: int) -> Any:
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
     return Qwen3ForCausalLM(Qwen3Config(
@@ -66,7 +67,7 @@ def klein() -> Any:
         Flux2Transformer2DModel,
     )
 
-    tokenizer = _tokenizer(512)
+    tokenizer = create_tokenizer(512)
     transformer = Flux2Transformer2DModel(
         patch_size=1, in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
         joint_attention_dim=48, timestep_guidance_channels=16, axes_dims_rope=[4, 4, 4, 4], guidance_embeds=False,
@@ -82,7 +83,7 @@ def klein() -> Any:
         base_image_seq_len=256, max_image_seq_len=4096, time_shift_type="exponential",
     )  # fmt: skip
     return Flux2KleinPipeline(
-        scheduler=scheduler, vae=vae, text_encoder=_text_encoder(tokenizer, 29), tokenizer=tokenizer,
+        scheduler=scheduler, vae=vae, text_encoder=create_text_encoder(tokenizer, 29), tokenizer=tokenizer,
         transformer=transformer, is_distilled=True,
     )  # fmt: skip
 
@@ -100,7 +101,7 @@ def edit_plus() -> Any:
 
     from framehouse.engines.diffusers.process import build_image_only_processor
 
-    tokenizer = _tokenizer(4096)
+    tokenizer = create_tokenizer(4096)
     ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>")
            for name in ("image_pad", "video_pad", "vision_start", "vision_end", "vision_pad")}  # fmt: skip
     text_encoder = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(
@@ -143,7 +144,7 @@ def z_image() -> Any:
     import torch
     from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, ZImagePipeline, ZImageTransformer2DModel
 
-    tokenizer = _tokenizer(512)
+    tokenizer = create_tokenizer(512)
     transformer = ZImageTransformer2DModel(
         all_patch_size=(2,), all_f_patch_size=(1,), in_channels=16, dim=32, n_layers=2, n_refiner_layers=1, n_heads=2,
         n_kv_heads=2, qk_norm=True, cap_feat_dim=16, rope_theta=256.0, t_scale=1000.0, axes_dims=[8, 4, 4],
@@ -160,7 +161,7 @@ def z_image() -> Any:
     )  # fmt: skip
     return ZImagePipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=3.0), vae=vae,
-        text_encoder=_text_encoder(tokenizer, 2), tokenizer=tokenizer, transformer=transformer,
+        text_encoder=create_text_encoder(tokenizer, 2), tokenizer=tokenizer, transformer=transformer,
     )  # fmt: skip
 
 
@@ -174,17 +175,24 @@ def swin2sr() -> Any:
     ))  # fmt: skip
 
 
-_MODELS = {"klein": klein, "edit_plus": edit_plus, "z_image": z_image, "swin2sr": swin2sr}
+MODELS: dict[str, Callable[[], Any]] = {
+    "klein": klein,
+    "edit_plus": edit_plus,
+    "z_image": z_image,
+    "swin2sr": swin2sr,
+}
 
 
-def build(folder: Path) -> None:
+def build(folder: Path, models: Mapping[str, Callable[[], Any]]) -> None:
     """Save each model in a subfolder with its name."""
     import torch
 
     torch.set_num_threads(1)
-    for name, create in _MODELS.items():
+    for name, create in models.items():
         torch.manual_seed(0)
         create().save_pretrained(folder / name)
+    if "edit_plus" not in models:
+        return
     for path in (
         folder / "edit_plus" / "model_index.json",
         folder / "edit_plus" / "processor" / "processor_config.json",
@@ -197,4 +205,4 @@ def build(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    build(Path(sys.argv[1]))
+    build(Path(sys.argv[1]), MODELS)

@@ -145,7 +145,8 @@ def _settings_text(repository: str) -> str:
 
     entry = KNOWN_MODELS[repository]
     references = f"{entry.max_input_images} references" if entry.max_input_images else "no references"
-    return f"{entry.steps} steps, guidance {entry.guidance:g}, {references}"
+    guidance = "no guidance" if entry.guidance is None else f"guidance {entry.guidance:g}"
+    return f"{entry.steps} steps, {guidance}, {references}"
 
 
 def _used_repositories(data_dir: Path | None, config: Path | None) -> set[tuple[str, str]]:

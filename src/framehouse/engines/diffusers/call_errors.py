@@ -23,13 +23,23 @@ _DEVICE_FAULTS = (
 """Parts of messages, in lower case. After an error with such a message, a process cannot use its device any more."""
 
 
+class LoadFailed(Exception):
+    """Raised when the model cannot be loaded. The message states the reason in one sentence."""
+
+
+class Unsupported(Exception):
+    """Raised when the pipeline cannot generate the images of a task, for example because it accepts no references."""
+
+
 def kind_of_failure(error: BaseException) -> str:
-    """Return the event that reports an error of a call: `out_of_memory`, `device_fault` or `failed`.
+    """Return the event that reports an error of a call: `unsupported`, `out_of_memory`, `device_fault` or `failed`.
 
     After a device fault, such as an illegal memory access, all further calls of this process fail.
     """
     import torch
 
+    if isinstance(error, Unsupported):
+        return "unsupported"
     if is_out_of_memory(error):
         return "out_of_memory"
     fault = getattr(torch, "AcceleratorError", None)  # since torch 2.8

@@ -168,6 +168,8 @@ class DeviceThread(threading.Thread):
                 if self._faults >= _MAX_FAULTS:
                     raise _DeviceUnavailable(f"{self.device} failed {self._faults} times in a row: {reason}")
                 self._process_died(left, f"{self.device} failed: {reason}")
+            case {"event": "unsupported", "reason": reason}:
+                self._fail(left, Unavailable(reason))
             case {"event": "failed", "reason": reason}:
                 self._fail(left, Broken(reason))
             case _:

@@ -33,7 +33,9 @@ from framehouse.engines.diffusers.diffusers_options import (
     check_devices,
     check_model,
     public_name,
+    with_defaults,
 )
+from framehouse.engines.diffusers.pipeline_classes import from_json
 from framehouse.engines.diffusers.shot_queue import Device, DeviceSettings, ShotQueue, Step
 from framehouse.engines.diffusers.weights import Weights, find_weights
 from framehouse.engines.expansion_canvas import MAX_INPAINT_PIXELS, canvas_size, draw_canvas
@@ -95,13 +97,17 @@ class Diffusers:
         max_input_images = defaults.max_input_images
         if max_references is not None:
             max_input_images = check_integer("max_references", max_references, 0, model_defaults.MAX_REFERENCES)
+        default_pixels = max_pixels is None
         if max_pixels is None:
             max_pixels = defaults.max_pixels
         else:
             max_pixels = check_integer("max_pixels", max_pixels, 1024, _MAX_PIXELS)
         if defaults.needs_reference and not max_input_images:
             raise BadOption(f"max_references must be at least 1: {model} generates only from references")
-        self.options = DiffusersOptions(
+        if max_input_images > (limit := defaults.input_image_limit):
+            reason = "accepts one input image per call" if limit else "generates only from text"
+            raise BadOption(f"max_references must be at most {limit}: {model} {reason}")
+        self._options = DiffusersOptions(
             model=model,
             revision=revision,
             devices=check_devices(devices),
@@ -124,10 +130,31 @@ class Diffusers:
             hang_limit_s=check_number("hang_limit_s", hang_limit_s, 1, 86_400),
             defaults=defaults,
         )
+        given = {"steps": steps, "guidance": guidance, "max_input_images": max_references, "cite": cite,
+                 "max_pixels": None if default_pixels else max_pixels, "negative_prompt": negative_prompt}  # fmt: skip
+        self._omitted = {name for name, value in given.items() if value is None}
         self._command = default_command()
         self._queue: ShotQueue | None = None
         self._lock = threading.Lock()
         self._probed: dict[str, Any] = {}
+
+    @property
+    def options(self) -> DiffusersOptions:
+        """The options of the route. Their default values change as soon as the pipeline class of the model is known.
+
+        The class is known when the weights are on this machine. If the class is not in `pipeline_classes.json`, its
+        abilities are known after a device has loaded the model.
+        """
+        if not self._options.defaults.known:
+            weights = find_weights(self._options.model, self._options.revision)
+            devices = self._queue.devices if self._queue else ()
+            threads = [device for device in devices if isinstance(device, DeviceThread)]
+            found = [thread.description["abilities"] for thread in threads if thread.description]
+            defaults = model_defaults.defaults_for(
+                self._options.model, weights.pipeline if weights else "", from_json(found[0]) if found else None
+            )
+            self._options = with_defaults(self._options, defaults, self._omitted)
+        return self._options
 
     def abilities(self) -> Abilities:
         count = len(self.options.devices) or _estimated_gpu_count()
@@ -142,6 +169,8 @@ class Diffusers:
         )
 
     async def generate(self, batch: Batch) -> AsyncIterator[GeneratedImage | Progress]:
+        if self.options.defaults.only_expansions and not batch.box:
+            raise Unavailable(f"{self.options.model_name} only expands images")
         has_references = bool(batch.references or batch.elements or batch.first_frame)
         if self.options.defaults.needs_reference and not has_references:
             model = self.options.model_name
@@ -159,7 +188,8 @@ class Diffusers:
                 images = self._with_repeated_shot(images, queue, batch, shots, frame)
             async with aclosing(images):
                 async for event in images:
-                    if isinstance(event, GeneratedImage) and first:
+                    # the first call may have shown that the model accepts only text
+                    if isinstance(event, GeneratedImage) and first and self.options.max_input_images:
                         frame = await asyncio.to_thread(_encode_png, event)
                     yield event
             done += len(shots)
@@ -347,11 +377,9 @@ class Diffusers:
             "compile": options.compile,
             "steps": options.steps,
             "guidance": options.guidance,
-            "guidance_name": options.defaults.guidance_name,
             "negative_prompt": options.negative_prompt,
-            "inpaint_pipeline": options.defaults.inpaint_pipeline,
+            "arguments": options.defaults.arguments,
             "min_steps": options.defaults.min_steps,
-            "max_input_images": options.max_input_images,
             "upscaler": str(_complete_weights(options.upscaler).folder) if options.upscaler else None,
             "upscaler_name": public_name(options.upscaler) if options.upscaler else None,
         }

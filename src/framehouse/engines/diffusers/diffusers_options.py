@@ -1,8 +1,9 @@
 """The options of a `diffusers` route, and functions that check these options."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from framehouse.engines.diffusers.model_defaults import MAX_REFERENCES, ModelDefaults
 from framehouse.engines.diffusers.weights import REPOSITORY
@@ -57,13 +58,33 @@ class DiffusersOptions:
     def negative_prompts(self) -> bool:
         """True if the pipeline uses negative prompts.
 
-        The pipeline must accept negative prompts. The guidance must be above 1, or must not be specified (None).
+        The pipeline must accept negative prompts, and the guidance must be above the threshold of the pipeline.
         """
-        return self.defaults.negative_prompts and (self.guidance is None or self.guidance > 1)
+        guidance = self.defaults.class_guidance if self.guidance is None else self.guidance
+        return self.defaults.negative_prompts and (guidance is None or guidance > self.defaults.guidance_threshold)
 
     @property
     def model_name(self) -> str:
         return public_name(self.model)
+
+
+def with_defaults(options: DiffusersOptions, defaults: ModelDefaults, omitted: Collection[str]) -> DiffusersOptions:
+    """Replace the default values in the options of a route.
+
+    `omitted` contains the names of the fields whose options were omitted. If the option `max_references` is larger than
+    the limit of the pipeline, the limit is used.
+    """
+    values = {
+        "steps": defaults.steps,
+        "guidance": defaults.guidance,
+        "max_input_images": defaults.max_input_images,
+        "max_pixels": defaults.max_pixels,
+        "cite": defaults.cite,
+        "negative_prompt": defaults.negative_prompt,
+    }
+    changed: dict[str, Any] = {name: value for name, value in values.items() if name in omitted}
+    changed.setdefault("max_input_images", min(options.max_input_images, defaults.input_image_limit))
+    return replace(options, defaults=defaults, **changed)
 
 
 def public_name(model: str) -> str:

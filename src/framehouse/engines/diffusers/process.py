@@ -23,7 +23,10 @@ from PIL import Image
 
 from framehouse.domain.errors import Broken
 from framehouse.engines.diffusers import wire
-from framehouse.engines.diffusers.call_errors import is_out_of_memory, kind_of_failure, reason_of
+from framehouse.engines.diffusers.call_errors import LoadFailed, is_out_of_memory, kind_of_failure, reason_of
+from framehouse.engines.diffusers.pipeline_arguments import PipelineArguments
+from framehouse.engines.diffusers.pipeline_classes import as_event
+from framehouse.engines.diffusers.pipeline_inspection import describe
 from framehouse.engines.diffusers.upscaling import Upscaler
 from framehouse.engines.image_files import decode_reference_rgb
 
@@ -32,10 +35,6 @@ _LARGE_PARTS = ("transformer", "text_encoder", "unet")
 
 class Cancelled(BaseException):
     """Raised when a call is cancelled. Pipelines that catch Exception do not catch this BaseException."""
-
-
-class LoadFailed(Exception):
-    """Raised when the model cannot be loaded. The message states the reason in one sentence."""
 
 
 class Process:
@@ -132,9 +131,11 @@ class LoadedPipeline:
             self._dtype = getattr(torch, settings["dtype"])
             device = find_devices(self._device)["devices"][0]
             self._pipe = _load(settings, self._dtype)
-            self._parameters = inspect.signature(self._pipe.__call__).parameters
+            described = describe(type(self._pipe))
+            self._one_image_per_call = described.one_image_per_call
             self._inpaint_pipe: Any = None
-            self._arguments = self._fixed_arguments()
+            self._inpaint_class = described.inpaint_pipeline
+            self._arguments = PipelineArguments(self._pipe, described, settings)
             self._upscaler = Upscaler(settings["upscaler"], self._device) if settings["upscaler"] else None
         except LoadFailed:
             raise
@@ -147,15 +148,13 @@ class LoadedPipeline:
                 too_large = f"{settings['model']} does not fit into the memory of this device: {reason}"
                 raise LoadFailed(too_large) from error
             raise LoadFailed(f"{settings['model']} cannot be loaded: {reason}") from error
-        self.description = device | {"pipeline": type(self._pipe).__name__}
+        self.description = device | {"pipeline": type(self._pipe).__name__, "abilities": as_event(described)}
 
     @property
     def facts(self) -> dict[str, object]:
         """The metadata that all images of this pipeline share."""
         settings = self._settings
-        facts = {"model": settings["model"], "steps": self._arguments["num_inference_steps"]}
-        if settings["guidance_name"] in self._arguments:
-            facts["guidance"] = self._arguments[settings["guidance_name"]]
+        facts = {"model": settings["model"]} | self._arguments.facts
         facts["dtype"] = settings["dtype"] + (f", {settings['quantize']} weights" if settings["quantize"] else "")
         if settings["revision"]:
             facts["revision"] = settings["revision"][:12]
@@ -178,47 +177,23 @@ class LoadedPipeline:
         If there is a mask, the model replaces the area of the first reference where the mask is white. The pixels
         outside this area may differ slightly from the reference.
 
-        Raises Broken if the pipeline does not support references, or if it generates NaN or infinite values. Exceptions
-        of the pipeline are propagated.
+        Raises Unsupported if the pipeline cannot use the references, and Broken if it generates NaN or infinite values.
+        Exceptions of the pipeline are propagated.
         """
         import torch
 
         pipe = self._pipe if mask is None else self._inpainting()
-        parameters = inspect.signature(pipe.__call__).parameters
-        prompts, count = command["prompts"], len(command["seeds"])
-        arguments = {name: value for name, value in self._arguments.items() if name in parameters} | {
-            "generator": [torch.Generator("cpu").manual_seed(seed) for seed in command["seeds"]],
-            "width": command["width"],
-            "height": command["height"],
-            "output_type": "np",
-        }
-        if len(set(prompts)) == 1 and "num_images_per_prompt" in parameters:
-            arguments |= {"prompt": prompts[0], "num_images_per_prompt": count}
-        else:
-            arguments["prompt"] = prompts if count > 1 else prompts[0]
-        if command["negative_prompt"] and "negative_prompt" in parameters:
-            negative_prompts = (arguments.get("negative_prompt", ""), command["negative_prompt"])
-            arguments["negative_prompt"] = ", ".join(filter(str.strip, negative_prompts))
-        if mask:
-            arguments |= {"image": references[0], "mask_image": mask}
-            if "strength" in parameters:
-                # replace the masked area completely, because it contains only a rough continuation of the image
-                arguments["strength"] = 1.0
-        elif references:
-            name = next((name for name in ("image", "images") if name in parameters), None)
-            if name is None:
-                raise Broken(
-                    f"{self._settings['model']} generates only from text; set max_references = 0 for its route"
-                )
-            arguments[name] = references if self._settings["max_input_images"] > 1 else references[0]
-        if "callback_on_step_end" in parameters:
-
-            def on_step(pipe: Any, step: int, _time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-                on_progress((step + 1) / max(1, getattr(pipe, "num_timesteps", arguments["num_inference_steps"])))
-                return tensors
-
-            arguments["callback_on_step_end"] = on_step
-        images = list(self.call(pipe, **arguments))
+        seeds, width, height = command["seeds"], command["width"], command["height"]
+        calls = [[shot] for shot in range(len(seeds))] if self._one_image_per_call else [list(range(len(seeds)))]
+        images: list[NDArray[np.float32]] = []
+        for number, shots in enumerate(calls):
+            arguments = self._arguments.for_call(pipe, command, shots, references, mask)
+            arguments["generator"] = [torch.Generator("cpu").manual_seed(seeds[shot]) for shot in shots]
+            if _reports_progress(pipe):
+                steps = arguments.get("num_inference_steps", 1)
+                arguments["callback_on_step_end"] = _progress_callback(on_progress, steps, number, len(calls))
+            torch.manual_seed(seeds[shots[0]])  # some pipelines draw a part of their random numbers without a generator
+            images += [_rgb(image) for image in self.call(pipe, **arguments)]
         if pipe is not self._pipe:
             self._pipe.maybe_free_model_hooks()  # only self._pipe can move offloaded parts back to RAM
         if not all(np.isfinite(image).all() for image in images):
@@ -226,7 +201,9 @@ class LoadedPipeline:
                 f"{self._settings['model']} generated NaN or infinite values with dtype = "
                 f'"{self._settings["dtype"]}"; try another dtype'
             )
-        return [_resize(image, command["width"], command["height"]) for image in images] if mask else images
+        if mask is None:
+            images = [crop_to_ratio(image, width, height) for image in images]
+        return [_resize(image, width, height) for image in images]
 
     def call(self, pipe: Any, **arguments: Any) -> Any:
         """Call a pipeline, and return its images.
@@ -236,7 +213,7 @@ class LoadedPipeline:
         """
         vae = getattr(pipe, "vae", None)
         try:
-            return pipe(**arguments).images
+            return _images_of(pipe(**arguments))
         except Exception as error:
             tiled = getattr(vae, "use_tiling", True)
             if not is_out_of_memory(error) or len(arguments["generator"]) > 1 or tiled:
@@ -247,14 +224,16 @@ class LoadedPipeline:
         message = "an image was too large to decode in one piece; all images are now decoded in tiles"
         print(message, file=sys.stderr)  # noqa: T201 - the engine copies standard error into its log
         arguments["generator"] = [g.manual_seed(g.initial_seed()) for g in arguments["generator"]]
-        return pipe(**arguments).images
+        return _images_of(pipe(**arguments))
 
     def _inpainting(self) -> Any:
         """Return the inpainting pipeline, which uses the same weights. The first call creates the pipeline."""
+        if self._inpaint_class == type(self._pipe).__name__:
+            return self._pipe
         if self._inpaint_pipe is None:
             import diffusers
 
-            kind = getattr(diffusers, self._settings["inpaint_pipeline"])
+            kind = getattr(diffusers, self._inpaint_class)
             available = {**self._pipe.config, **self._pipe.components}
             names = inspect.signature(kind.__init__).parameters
             self._inpaint_pipe = kind(**{name: available[name] for name in names if name in available})
@@ -291,35 +270,49 @@ class LoadedPipeline:
         elif self._device == "mps":
             torch.mps.empty_cache()
 
-    def _fixed_arguments(self) -> dict[str, Any]:
-        """Return the arguments that all calls share.
 
-        Raises LoadFailed for an option that the pipeline does not support.
+def _reports_progress(pipe: Any) -> bool:
+    return "callback_on_step_end" in inspect.signature(pipe.__call__).parameters
 
-        If the configuration of the pipeline contains `is_distilled` (FLUX.2 klein), the defaults for steps and guidance
-        depend on this setting, because the pipeline's own defaults are wrong for a distilled model.
-        """
-        settings, parameters = self._settings, self._parameters
-        steps, guidance = settings["steps"], settings["guidance"]
-        if (distilled := getattr(self._pipe.config, "is_distilled", None)) is not None:
-            steps = steps or (4 if distilled else 50)
-            guidance = guidance if guidance is not None else (1.0 if distilled else 4.0)
-        steps = max(settings["min_steps"], steps or parameters["num_inference_steps"].default)
-        arguments: dict[str, Any] = {"num_inference_steps": steps}
-        if guidance is not None:
-            if settings["guidance_name"] not in parameters:
-                raise LoadFailed(f"{settings['model']} has no {settings['guidance_name']}; remove the option guidance")
-            arguments[settings["guidance_name"]] = guidance
-        if settings["negative_prompt"] is not None:
-            if "negative_prompt" not in parameters:
-                raise LoadFailed(f"{settings['model']} accepts no negative prompt; remove the option negative_prompt")
-            arguments["negative_prompt"] = settings["negative_prompt"]
-        return arguments
+
+def _progress_callback(
+    on_progress: Callable[[float], None], steps: int, call: int, calls: int
+) -> Callable[..., dict[str, Any]]:
+    """Return the function that a pipeline calls after each step. `call` is the number of the call, counted from 0."""
+
+    def on_step(pipe: Any, step: int, _time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        share = (step + 1) / max(1, getattr(pipe, "num_timesteps", steps))
+        on_progress((call + min(1, share)) / calls)
+        return tensors
+
+    return on_step
+
+
+def _images_of(output: Any) -> Any:
+    """Return the images in the output of a pipeline. The output of some pipelines has the attribute `image`."""
+    images = getattr(output, "images", None)
+    return output.image if images is None else images
+
+
+def _rgb(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return an RGB image. A transparent image is drawn on a white background."""
+    if image.shape[-1] != 4:
+        return image
+    alpha = image[..., 3:]
+    return image[..., :3] * alpha + (1 - alpha)
+
+
+def crop_to_ratio(image: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:
+    """Crop an image around its centre to the aspect ratio of a size. Some pipelines generate other aspect ratios."""
+    rows, columns = image.shape[:2]
+    scale = min(columns / width, rows / height)
+    new_columns, new_rows = round(width * scale), round(height * scale)
+    left, top = (columns - new_columns) // 2, (rows - new_rows) // 2
+    return image[top : top + new_rows, left : left + new_columns]
 
 
 def _resize(image: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:
-    """Resize an image of shape (height, width, 3) to the requested size. Some inpainting pipelines return another
-    size."""
+    """Resize an image of shape (height, width, 3) to the requested size. Some pipelines generate other sizes."""
     if image.shape[:2] == (height, width):
         return image
     import torch

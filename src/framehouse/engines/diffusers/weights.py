@@ -104,7 +104,7 @@ def pipeline_parts(index: dict[str, Any]) -> list[str]:
     return sorted(
         name
         for name, value in index.items()
-        if not name.startswith("_") and isinstance(value, list) and len(value) == 2 and value[0] is not None
+        if not name.startswith("_") and isinstance(value, list) and len(value) == 2 and isinstance(value[0], str)
     )
 
 

@@ -8,9 +8,10 @@ The engine sends commands to the child process. The first command is `{"command"
 `{"command": "generate", "call": N, ...}` or `{"command": "cancel", "call": N}`.
 
 The child process sends events of the form `{"event": E, ...}` to the engine. The response to a probe command is the
-event `devices`. The response to a load command is the event `loaded` or `load_failed`. A call produces the events
-`progress` and `image`, and ends with the event `done`, `cancelled`, `out_of_memory`, `device_fault` or `failed`. After
-the event `device_fault`, the engine kills the child process.
+event `devices`. The response to a load command is the event `loaded` or `load_failed`. The event `loaded` contains the
+abilities of the pipeline's class (`pipeline_classes`). A call produces the events `progress` and `image`, and ends with
+the event `done`, `cancelled`, `out_of_memory`, `device_fault`, `unsupported` or `failed`. After the event
+`device_fault`, the engine kills the child process.
 """
 
 import json
