@@ -98,7 +98,7 @@ def edit_plus() -> Any:
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-    from framehouse.engines.diffusers.process import build_image_only_processor
+    from framehouse.engines.diffusers.pipeline_loading import build_image_only_processor
 
     tokenizer = _tokenizer(4096)
     ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>")

@@ -14,7 +14,6 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -24,18 +23,13 @@ from PIL import Image
 from framehouse.domain.errors import Broken
 from framehouse.engines.diffusers import wire
 from framehouse.engines.diffusers.call_errors import is_out_of_memory, kind_of_failure, reason_of
+from framehouse.engines.diffusers.pipeline_loading import LoadFailed, load_pipeline
 from framehouse.engines.diffusers.upscaling import Upscaler
 from framehouse.engines.image_files import decode_reference_rgb
-
-_LARGE_PARTS = ("transformer", "text_encoder", "unet")
 
 
 class Cancelled(BaseException):
     """Raised when a call is cancelled. Pipelines that catch Exception do not catch this BaseException."""
-
-
-class LoadFailed(Exception):
-    """Raised when the model cannot be loaded. The message states the reason in one sentence."""
 
 
 class Process:
@@ -131,7 +125,7 @@ class LoadedPipeline:
 
             self._dtype = getattr(torch, settings["dtype"])
             device = find_devices(self._device)["devices"][0]
-            self._pipe = _load(settings, self._dtype)
+            self._pipe = load_pipeline(settings, self._dtype)
             self._parameters = inspect.signature(self._pipe.__call__).parameters
             self._inpaint_pipe: Any = None
             self._arguments = self._fixed_arguments()
@@ -328,105 +322,6 @@ def _resize(image: NDArray[np.float32], width: int, height: int) -> NDArray[np.f
     resized = torch.nn.functional.interpolate(planes, (height, width), mode="bicubic", antialias=True)
     array: NDArray[np.float32] = resized[0].permute(1, 2, 0).clamp(0, 1).numpy()
     return array
-
-
-def _load(settings: dict[str, Any], dtype: Any) -> Any:
-    """Load the pipeline onto its device.
-
-    Only local safetensors files are loaded, because they contain only numbers and no code.
-    """
-    import diffusers
-    import transformers
-
-    for library in (diffusers, transformers):
-        library.utils.logging.set_verbosity_error()  # warnings of these libraries quote prompts
-        library.utils.logging.disable_progress_bar()
-    device, offload = settings["device"], settings["offload"]
-    if offload and device == "cpu":
-        raise LoadFailed("offload needs a GPU, but this device is the CPU; remove the option offload")
-    folder = Path(settings["folder"])
-    arguments: dict[str, Any] = {}
-    if (folder / "processor").is_dir() and not _has_torchvision():
-        arguments["processor"] = load_image_only_processor(folder / "processor")
-    if settings["quantize"] == "int8":
-        arguments["quantization_config"] = _int8_config(folder)
-    pipe = diffusers.DiffusionPipeline.from_pretrained(
-        str(folder), dtype=dtype, local_files_only=True, use_safetensors=True, **arguments
-    )
-    if settings["quantize"] == "fp8":
-        import torch
-
-        _largest_part(pipe).enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=dtype)
-    if offload == "model":
-        pipe.enable_model_cpu_offload(device=device)
-    elif offload == "sequential":
-        pipe.enable_sequential_cpu_offload(device=device)
-    else:
-        pipe.to(device)
-    pipe.set_progress_bar_config(disable=True)
-    if hasattr(getattr(pipe, "vae", None), "enable_slicing"):
-        pipe.vae.enable_slicing()  # the images of a call are decoded one by one
-    if settings["compile"]:
-        _largest_part(pipe).compile_repeated_blocks(dynamic=True)
-    return pipe
-
-
-def _largest_part(pipe: Any) -> Any:
-    part = getattr(pipe, "transformer", None) or getattr(pipe, "unet", None)
-    if part is None:
-        raise LoadFailed("this pipeline has no transformer; remove the options quantize and compile")
-    return part
-
-
-def _int8_config(folder: Path) -> Any:
-    """Return the configuration with which the weights of the large parts are stored as 8-bit integers.
-
-    Parts from diffusers and parts from transformers need configurations of different classes.
-    """
-    import diffusers
-    import torchao.quantization
-    import transformers
-
-    int8 = torchao.quantization.Int8WeightOnlyConfig()
-    index = diffusers.DiffusionPipeline.load_config(str(folder), local_files_only=True)
-    configs = {"diffusers": diffusers.TorchAoConfig(int8), "transformers": transformers.TorchAoConfig(int8)}
-    parts = {name: configs[index[name][0]] for name in _LARGE_PARTS if name in index and index[name][0] in configs}
-    return diffusers.PipelineQuantizationConfig(quant_mapping=parts)
-
-
-def _has_torchvision() -> bool:
-    try:
-        import torchvision  # noqa: F401
-    except (ImportError, RuntimeError):  # RuntimeError: torchvision was built for another version of torch
-        return False
-    return True
-
-
-def load_image_only_processor(folder: Path) -> Any:
-    """Load a Qwen2-VL processor from a folder, but without video support, which would need torchvision."""
-    from transformers import Qwen2Tokenizer
-    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
-
-    # Nothing is downloaded here. hub.py downloaded the files of a specific commit and verified their checksums.
-    images = Qwen2VLImageProcessorPil.from_pretrained(str(folder), local_files_only=True)  # nosec B615
-    tokenizer = Qwen2Tokenizer.from_pretrained(str(folder), local_files_only=True)  # nosec B615
-    return build_image_only_processor(images, tokenizer)
-
-
-def build_image_only_processor(images: Any, tokenizer: Any) -> Any:
-    """Combine an image processor and a tokenizer into a Qwen2-VL processor that does not support videos."""
-    from transformers import Qwen2VLProcessor
-    from transformers.processing_utils import ProcessorMixin
-
-    class ImageOnlyProcessor(Qwen2VLProcessor):  # type: ignore[misc]
-        def __init__(self, image_processor: Any = None, tokenizer: Any = None, **_: Any) -> None:
-            for kind in ("image", "video"):
-                token = getattr(tokenizer, f"{kind}_token", f"<|{kind}_pad|>")
-                setattr(self, f"{kind}_token", token)
-                setattr(self, f"{kind}_token_id", tokenizer.convert_tokens_to_ids(token))
-            ProcessorMixin.__init__(self, image_processor, tokenizer)
-
-    return ImageOnlyProcessor(images, tokenizer)
 
 
 def find_devices(kind: str = "") -> dict[str, Any]:
