@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.util
+import json
 import os
 import signal
 import subprocess
@@ -22,13 +23,13 @@ from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import Size, size_of
 from framehouse.domain.task import RequestOptions
 from framehouse.engines.cooldown import Cooldown
-from framehouse.engines.diffusers import Diffusers, device_memory, devices
+from framehouse.engines.diffusers import Diffusers, device_memory, devices, diffusers_engine
 from framehouse.engines.diffusers.call_errors import kind_of_message, reason_of
 from framehouse.engines.diffusers.calls import QueuedShot, next_call
 from framehouse.engines.diffusers.child import environment_for
 from framehouse.engines.diffusers.model_defaults import DEFAULT_MODEL, KNOWN_MODELS
 from framehouse.engines.diffusers.weights import find_weights
-from framehouse.engines.interface import Batch, Engine, Progress, ReferenceImage, SavedElement
+from framehouse.engines.interface import Batch, Engine, HealthCheck, Progress, ReferenceImage, SavedElement
 from framehouse.engines.option_checks import BadOption
 from framehouse.testing.engine_contract import EngineContract, batch, generate, images
 from tests.support.eventually import eventually
@@ -282,6 +283,41 @@ async def test_quantized_weights_generate_images(make_engine: MakeEngine, option
     generated = images(await generate(make_engine(**options), batch(references=1)))[0]
     assert options["quantize"] in str(generated.facts["dtype"])
     assert generated.pixels.std() > 1
+
+
+def test_each_quantization_is_configured_for_both_libraries(program: ForkServer, tiny: Path) -> None:
+    command = program.command("tests.support.quantization_configs", str(tiny / "klein"))
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    assert run.returncode == 0, run.stderr
+    configs = json.loads(run.stdout)
+    if importlib.util.find_spec("bitsandbytes") is None:
+        assert configs.pop("nf4") == 'quantize = "nf4" needs another package; run: pip install bitsandbytes'
+    else:
+        assert configs.pop("nf4") == {
+            part: {
+                "class": f"{library}.BitsAndBytesConfig",
+                "load_in_4bit": "True",
+                "bnb_4bit_quant_type": "nf4",
+                "bnb_4bit_compute_dtype": "torch.bfloat16",
+            }
+            for part, library in (("transformer", "diffusers"), ("text_encoder", "transformers"))
+        }
+    if importlib.util.find_spec("torchao") is None:
+        return
+    for quantize, torchao, packing in (
+        ("int8", "Int8WeightOnlyConfig", ""),
+        ("int4", "Int4WeightOnlyConfig", "tile_packed_to_4d"),
+    ):
+        assert configs[quantize] == {
+            part: {"class": f"{library}.TorchAoConfig", "torchao": torchao, "format": packing}
+            for part, library in (("transformer", "diffusers"), ("text_encoder", "transformers"))
+        }
+
+
+@pytest.mark.parametrize("quantize", ["nf4", "int4"])
+async def test_four_bit_weights_need_an_nvidia_gpu(make_engine: MakeEngine, quantize: str) -> None:
+    with pytest.raises(Unavailable, match=f'quantize = "{quantize}" needs an NVIDIA GPU'):
+        await generate(make_engine(quantize=quantize), batch())
 
 
 def expansion_of(seed: int = 1) -> Batch:
@@ -579,7 +615,7 @@ async def test_a_health_check_checks_devices_without_loading_the_model(make_engi
     engine = make_engine(devices=["cpu", "cuda:7"])
     cpu, gpu = await engine.check()
     assert cpu.ok
-    assert "klein with float32 needs about 3 GB" in cpu.reason
+    assert "klein with float32 needs about 4 GB" in cpu.reason
     assert (gpu.ok, "does not exist" in gpu.reason) == (False, True)
     assert engine._queue is None
 
@@ -657,8 +693,9 @@ def test_only_compatible_shots_share_a_call() -> None:
         ({"devices": ["cpu:1"]}, "devices must be"),
         ({"devices": ["cuda", "cuda:0"]}, "devices must not name a device twice"),
         ({"dtype": "fp16"}, "dtype must be omitted or one of bfloat16, float16, float32"),
-        ({"quantize": "int4"}, "quantize must be omitted or one of fp8, int8"),
+        ({"quantize": "int2"}, "quantize must be omitted or one of fp8, int8, nf4, int4"),
         ({"offload": True}, "offload must be omitted or one of model, sequential"),
+        ({"offload": "sequential", "quantize": "nf4"}, 'offload must be omitted or "model" if quantize is "nf4"'),
         ({"compile": "yes"}, "compile must be true or false"),
         ({"steps": 0}, "steps must be a whole number from 1 to 200"),
         ({"model": "Qwen/Qwen-Image-Edit-2511", "steps": 1}, "steps must be a whole number from 2 to 200"),
@@ -689,19 +726,32 @@ def test_known_and_other_models_have_their_default_abilities() -> None:
     assert Diffusers(model="qwen/qwen-image-edit-2511").options.cite == "Picture {}"
 
 
+def gpu(gb: float, free_gb: float | None = None, capability: str = "8.9") -> dict[str, Any]:
+    device = {"id": "cuda:0", "name": "NVIDIA Card", "memory_bytes": gb * 1e9, "capability": capability}
+    return device | ({} if free_gb is None else {"free_bytes": free_gb * 1e9})
+
+
+def check_gpu(device: dict[str, Any], options: dict[str, Any], **others: Any) -> HealthCheck:
+    parsed = Diffusers(**options).options
+    return device_memory.check_device(device, parsed, device_memory.part_sizes(parsed.defaults, {}), **others)
+
+
 @pytest.mark.parametrize(
     ("gb", "options", "ok", "advice"),
     [
         (24, {}, True, ""),
-        (16, {}, False, 'Set offload = "model".'),
-        (8, {}, False, 'Set quantize = "int8" and offload = "model".'),
-        (4, {}, False, 'Set offload = "sequential".'),
+        (16, {}, False, 'Set quantize = "int8".'),
+        (8, {}, False, 'Set quantize = "nf4", and run: pip install bitsandbytes'),
+        (5, {}, False, 'Set quantize = "nf4" and offload = "model"'),
         (2, {}, False, "Choose a smaller model"),
         (12, {"offload": "model"}, True, ""),
         (12, {"quantize": "int8"}, True, ""),
         (16, {"quantize": "fp8"}, True, ""),
+        (11, {"quantize": "fp8"}, False, 'Set quantize = "int8".'),
+        (5, {"quantize": "nf4"}, False, 'Set quantize = "nf4" and offload = "model"'),
         (24, {"dtype": "float32"}, False, 'Set dtype = "bfloat16"'),
-        (48, {"model": "Qwen/Qwen-Image-Edit-2511"}, False, 'Set offload = "model".'),
+        (24, {"batch": 16}, True, "Set batch = 11"),
+        (48, {"model": "Qwen/Qwen-Image-Edit-2511"}, False, 'Set quantize = "int8".'),
         (80, {"model": "Qwen/Qwen-Image-Edit-2511"}, True, ""),
         (24, {"model": "some/other"}, True, ""),
     ],
@@ -709,19 +759,56 @@ def test_known_and_other_models_have_their_default_abilities() -> None:
 def test_a_gpu_is_healthy_if_the_model_fits_into_its_memory(
     gb: int, options: dict[str, Any], ok: bool, advice: str
 ) -> None:
-    device = {"id": "cuda:0", "name": "NVIDIA Card", "memory_bytes": gb * 1e9, "capability": "8.9"}
-    parsed = Diffusers(**options).options
-    check = device_memory.check_device(device, parsed, device_memory.weight_size(parsed.defaults, {}), ram_bytes=64e9)
+    check = check_gpu(gpu(gb), options, ram_bytes=64e9)
     assert check.reason.startswith(f"NVIDIA Card, {gb} GB")
     assert (check.ok, advice in check.advice, bool(check.advice)) == (ok, True, bool(advice))
 
 
 def test_a_health_check_reports_an_old_gpu_and_too_little_ram() -> None:
-    device = {"id": "cuda:0", "name": "Old", "memory_bytes": 24e9, "capability": "7.5"}
-    options = Diffusers().options
-    weight = device_memory.weight_size(options.defaults, {})
-    assert 'dtype = "float16"' in device_memory.check_device(device, options, weight).advice
-    assert not device_memory.check_device(device, Diffusers(offload="model").options, weight, ram_bytes=8e9).ok
+    assert 'dtype = "float16"' in check_gpu(gpu(24, capability="7.5"), {}).advice
+    too_little = check_gpu(gpu(24), {"offload": "model"}, ram_bytes=8e9)
+    assert (too_little.ok, too_little.advice) == (False, "Choose a smaller model, or set quantize.")
+    assert check_gpu(gpu(24), {"offload": "model", "quantize": "int8"}, ram_bytes=9e9).ok
+    quantized = check_gpu(gpu(24), {"offload": "model", "quantize": "int8"}, ram_bytes=4e9)
+    assert (quantized.ok, quantized.advice) == (False, "Choose a smaller model.")
+
+
+def test_a_health_check_counts_the_memory_that_other_programs_use() -> None:
+    check = check_gpu(gpu(24, free_gb=14), {})
+    assert not check.ok
+    assert "24 GB, of which other programs use 10 GB; " in check.reason
+    assert "more than is free" in check.reason
+    assert check.advice == 'Set quantize = "int8".'
+    assert check_gpu(gpu(24, free_gb=5), {}, loaded_gb=18.5).ok, "models of this process use the rest"
+    loaded = check_gpu(gpu(24, free_gb=5), {}, loaded=True)
+    assert (loaded.ok, loaded.reason.endswith("and is loaded")) == (True, True)
+
+
+def test_a_health_check_counts_the_other_routes_of_the_same_gpu() -> None:
+    others = [("some/other", 10.0)]
+    assert check_gpu(gpu(32), {}, others=others).ok
+    check = check_gpu(gpu(24, free_gb=24), {}, others=others)
+    assert not check.ok
+    assert "does not fit together with some/other (about 10 GB) of other routes" in check.reason
+    assert check.advice == 'Set quantize = "int8". Or use another device for one of them.'
+
+
+async def test_engines_of_one_process_count_each_other_on_a_shared_gpu(
+    make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        diffusers_engine, "probe", lambda *_: {"devices": [gpu(9), gpu(9) | {"id": "cuda:1"}], "ram_bytes": 64e9}
+    )
+    first, second = make_engine(devices=["cuda:0"]), make_engine("z_image", devices="auto")
+    assert [check.ok for check in await first.check()] == [True], "each of the two needs about 4 GB"
+    third = make_engine("edit_plus", devices=["cuda:0"])
+    (check,) = await first.check()
+    assert not check.ok
+    assert "z_image (about 4 GB)" in check.reason
+    assert "edit_plus (about 8 GB)" in check.reason
+    assert [check.ok for check in await second.check()] == [False, True]
+    await third.close()
+    assert [check.ok for check in await first.check()] == [True]
 
 
 def test_parameters_are_counted_by_the_headers_of_the_weight_files(tiny: Path) -> None:

@@ -92,6 +92,32 @@ def _pull_with_progress(repository: str, revision: str, *, quiet: bool) -> Pulle
         return asyncio.run(pull(repository, revision, show_progress))
 
 
+@models.command("plan")
+@click.argument("model")
+@click.option("--vram", "vram_gb", type=click.FloatRange(1, 1000), metavar="GB", help="Memory of the GPU.")
+@click.option("--batch", type=click.IntRange(1, 64), default=4, show_default=True, help="Images per call.")
+@click.option(
+    "--resolution",
+    type=click.Choice(["1k", "2k", "4k"], case_sensitive=False),
+    default="1k",
+    show_default=True,
+    help="Resolution of the images.",
+)
+@click.option("--revision", default="main", show_default=True, help="A branch, a tag or a commit.")
+@json_option
+def plan_model(model: str, vram_gb: float | None, batch: int, resolution: str, revision: str, as_json: bool) -> None:
+    """Show which options let MODEL fit on a GPU, and estimate the memory that each of them needs.
+
+    MODEL is a repository, or the full path of a folder. Its sizes are read from the headers of the files on this
+    machine. The sizes of some models are known without their files. The command loads no weights.
+
+    Example: framehouse models plan black-forest-labs/FLUX.2-klein-4B --vram 16
+    """
+    from framehouse.cli.model_plan import print_plan
+
+    print_plan(model, vram_gb, batch=batch, resolution=resolution, revision=revision, as_json=as_json)
+
+
 @models.command("list")
 @data_options
 @json_option

@@ -7,6 +7,8 @@ import asyncio
 import importlib.util
 import os
 import threading
+import time
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +27,7 @@ from framehouse.engines.diffusers.devices import DeviceSettings, ShotQueue
 from framehouse.engines.diffusers.diffusers_options import (
     AUTO,
     DTYPES,
+    FOUR_BITS,
     OFFLOAD,
     QUANTIZE,
     DiffusersOptions,
@@ -42,8 +45,14 @@ from framehouse.engines.option_checks import BadOption, check_cite, check_intege
 NOT_INSTALLED = 'the packages for the diffusers engine are not installed; run: pip install "framehouse[diffusers]"'
 _PACKAGES = ("torch", "diffusers", "transformers", "accelerate")
 _PROBE_LIMIT_S = 60.0
+_PROBE_AGE_S = 600.0
+"""The age at which a check probes the GPUs again, because other programs may use more or less of their memory."""
 _MAX_PIXELS = 8192 * 8192
 """The largest allowed value of the option `max_pixels`. No task requests a larger image."""
+
+
+_open_engines: "weakref.WeakSet[Diffusers]" = weakref.WeakSet()
+"""The engines of this process, which may share devices."""
 
 
 class Diffusers:
@@ -92,6 +101,8 @@ class Diffusers:
             max_pixels = check_integer("max_pixels", max_pixels, 1024, _MAX_PIXELS)
         if defaults.needs_reference and not max_input_images:
             raise BadOption(f"max_references must be at least 1: {model} generates only from references")
+        if quantize in FOUR_BITS and offload == "sequential":
+            raise BadOption(f'offload must be omitted or "model" if quantize is "{quantize}"')
         self.options = DiffusersOptions(
             model=model,
             revision=revision,
@@ -116,6 +127,10 @@ class Diffusers:
         self._queue: ShotQueue | None = None
         self._lock = threading.Lock()
         self._probed: dict[str, Any] = {}
+        self._probed_at = 0.0
+        self._loaded_gb: dict[str, float] = {}
+        """The estimated memory that models of this process used on each GPU when the GPUs were probed."""
+        _open_engines.add(self)
 
     def abilities(self) -> Abilities:
         count = len(self.options.devices) or _estimated_gpu_count()
@@ -161,6 +176,26 @@ class Diffusers:
         finally:
             queue.cancel(events)
 
+    def may_use(self, gpu: str) -> bool:
+        """Return whether this engine loads its model onto a GPU, such as "cuda:0", when it gets a task."""
+        if not gpu.startswith("cuda") or (self.options.devices and gpu not in self.options.devices):
+            return False
+        return self._missing_requirement() is None
+
+    def has_loaded(self, device: str) -> bool:
+        queue = self._queue
+        return any(d.device == device and d.pid and d.description for d in queue.devices) if queue else False
+
+    @property
+    def needed_gb(self) -> float:
+        """The estimated memory that the route needs on each of its devices. 0 means unknown."""
+        parts = self._part_sizes()
+        return device_memory.route_needs(parts, self.options).total_gb if parts else 0.0
+
+    def _part_sizes(self) -> dict[str, float]:
+        weights = find_weights(self.options.model, self.options.revision)
+        return device_memory.part_sizes(self.options.defaults, weights.parameter_counts if weights else {})
+
     async def check(self) -> list[HealthCheck]:
         """Check the installed packages and weights, and each device.
 
@@ -170,6 +205,7 @@ class Diffusers:
         return await asyncio.to_thread(self._check)
 
     async def close(self) -> None:
+        _open_engines.discard(self)
         with self._lock:
             queue = self._queue
         if queue:
@@ -241,7 +277,11 @@ class Diffusers:
             probed = probe(self._command, _PROBE_LIMIT_S)
             if "reason" in probed:
                 raise Unavailable(str(probed["reason"]))
-            self._probed = probed
+            self._probed, self._probed_at = probed, time.monotonic()
+            self._loaded_gb = {
+                device["id"]: sum(e.needed_gb for e in list(_open_engines) if e.has_loaded(device["id"]))
+                for device in probed["devices"]
+            }
         devices: list[dict[str, Any]] = self._probed["devices"]
         return devices
 
@@ -286,13 +326,14 @@ class Diffusers:
             return [missing]
         try:
             with self._lock:
+                if time.monotonic() - self._probed_at > _PROBE_AGE_S:
+                    self._probed = {}
                 devices = {device["id"]: device for device in self._probe_devices()}
         except Unavailable as error:
             return [HealthCheck("devices", ok=False, reason=error.message)]
         ram = self._probed["ram_bytes"]
         devices.setdefault("cpu", {"id": "cpu", "name": "CPU", "memory_bytes": ram})
-        weights = find_weights(self.options.model, self.options.revision)
-        size = device_memory.weight_size(self.options.defaults, weights.parameter_counts if weights else {})
+        parts = self._part_sizes()
         checks = []
         load_errors = {device.device: device.load_error for device in self._queue.devices} if self._queue else {}
         for name in self.options.devices or [name for name in devices if name != "cpu"] or ["cpu"]:
@@ -303,7 +344,18 @@ class Diffusers:
                 advice = "Correct the devices option, or check the GPU driver."
                 checks.append(HealthCheck(name, ok=False, reason=reason, advice=advice))
             else:
-                checks.append(device_memory.check_device(devices[name], self.options, size, ram_bytes=ram))
+                others = [e for e in list(_open_engines) if e is not self and e.may_use(name)]
+                checks.append(
+                    device_memory.check_device(
+                        devices[name],
+                        self.options,
+                        parts,
+                        ram_bytes=ram,
+                        loaded_gb=self._loaded_gb.get(name, 0.0),
+                        others=[(e.options.model_name, e.needed_gb) for e in others],
+                        loaded=self.has_loaded(name),
+                    )
+                )
         return checks
 
 

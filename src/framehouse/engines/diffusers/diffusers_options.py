@@ -10,7 +10,8 @@ from framehouse.engines.option_checks import BadOption
 
 AUTO = "auto"
 DTYPES = ("bfloat16", "float16", "float32")
-QUANTIZE = ("fp8", "int8")
+QUANTIZE = ("fp8", "int8", "nf4", "int4")
+FOUR_BITS = ("nf4", "int4")
 OFFLOAD = ("model", "sequential")
 
 

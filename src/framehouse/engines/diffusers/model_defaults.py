@@ -27,6 +27,7 @@ class ModelDefaults:
         such class.
     `all_gb`, `largest_gb`: the total size of all parts of the model, and the size of its largest part, in GB at 16 bits
         per parameter. 0 means unknown.
+    `decode_gb`: the memory in GB that decoding one image of 1024x1024 pixels needs, in addition to the weights.
     """
 
     steps: int | None = None
@@ -43,6 +44,7 @@ class ModelDefaults:
     inpaint_pipeline: str = ""
     all_gb: float = 0.0
     largest_gb: float = 0.0
+    decode_gb: float = 1.6
     licence: str = ""
 
 
@@ -74,6 +76,7 @@ _QWEN_EDIT = ModelDefaults(
     inpaint_pipeline="QwenImageEditInpaintPipeline",
     all_gb=58.0,
     largest_gb=41.0,
+    decode_gb=3.6,
     licence="Apache-2.0",
 )
 _Z_IMAGE = ModelDefaults(
@@ -112,6 +115,7 @@ _BY_PIPELINE = {
         negative_prompt=" ",
         negative_prompts=True,
         inpaint_pipeline="QwenImageInpaintPipeline",
+        decode_gb=3.6,
     ),
     "FluxPipeline": ModelDefaults(max_input_images=0, inpaint_pipeline="FluxInpaintPipeline"),
     "StableDiffusion3Pipeline": ModelDefaults(

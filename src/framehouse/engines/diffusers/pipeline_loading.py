@@ -1,7 +1,10 @@
 """Load a diffusers pipeline onto its device. Only child processes call this module."""
 
+import importlib.util
 from pathlib import Path
 from typing import Any
+
+from framehouse.engines.diffusers.diffusers_options import FOUR_BITS
 
 _LARGE_PARTS = ("transformer", "text_encoder", "unet")
 
@@ -24,12 +27,14 @@ def load_pipeline(settings: dict[str, Any], dtype: Any) -> Any:
     device, offload = settings["device"], settings["offload"]
     if offload and device == "cpu":
         raise LoadFailed("offload needs a GPU, but this device is the CPU; remove the option offload")
+    if settings["quantize"] in FOUR_BITS and device != "cuda":
+        raise LoadFailed(f'quantize = "{settings["quantize"]}" needs an NVIDIA GPU; use int8 or remove the option')
     folder = Path(settings["folder"])
     arguments: dict[str, Any] = {}
     if (folder / "processor").is_dir() and not _has_torchvision():
         arguments["processor"] = load_image_only_processor(folder / "processor")
-    if settings["quantize"] == "int8":
-        arguments["quantization_config"] = _int8_config(folder)
+    if settings["quantize"] in ("int8", *FOUR_BITS):
+        arguments["quantization_config"] = quantization_config(settings["quantize"], folder, dtype)
     pipe = diffusers.DiffusionPipeline.from_pretrained(
         str(folder), dtype=dtype, local_files_only=True, use_safetensors=True, **arguments
     )
@@ -58,20 +63,37 @@ def _largest_part(pipe: Any) -> Any:
     return part
 
 
-def _int8_config(folder: Path) -> Any:
-    """Return the configuration with which the weights of the large parts are stored as 8-bit integers.
+def quantization_config(quantize: str, folder: Path, dtype: Any) -> Any:
+    """Return the configuration with which the weights of the large parts are stored in fewer bits.
 
-    Parts from diffusers and parts from transformers need configurations of different classes.
+    Parts from diffusers and parts from transformers need configurations of different classes. Raises LoadFailed if a
+    package is missing.
     """
     import diffusers
-    import torchao.quantization
     import transformers
 
-    int8 = torchao.quantization.Int8WeightOnlyConfig()
+    configs: dict[str, Any] = {}
+    for name, library in (("diffusers", diffusers), ("transformers", transformers)):
+        if quantize == "nf4":
+            if importlib.util.find_spec("bitsandbytes") is None:
+                raise LoadFailed('quantize = "nf4" needs another package; run: pip install bitsandbytes')
+            configs[name] = library.BitsAndBytesConfig(
+                load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype
+            )
+        else:
+            configs[name] = library.TorchAoConfig(_torchao_config(quantize))
     index = diffusers.DiffusionPipeline.load_config(str(folder), local_files_only=True)
-    configs = {"diffusers": diffusers.TorchAoConfig(int8), "transformers": transformers.TorchAoConfig(int8)}
     parts = {name: configs[index[name][0]] for name in _LARGE_PARTS if name in index and index[name][0] in configs}
     return diffusers.PipelineQuantizationConfig(quant_mapping=parts)
+
+
+def _torchao_config(quantize: str) -> Any:
+    from torchao.quantization import Int4WeightOnlyConfig, Int8WeightOnlyConfig
+
+    if quantize == "int8":
+        return Int8WeightOnlyConfig()
+    # torch itself contains the kernels of this format; the default format needs another package
+    return Int4WeightOnlyConfig(int4_packing_format="tile_packed_to_4d")
 
 
 def _has_torchvision() -> bool:

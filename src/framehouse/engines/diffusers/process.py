@@ -14,6 +14,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -341,6 +342,8 @@ def find_devices(kind: str = "") -> dict[str, Any]:
             gpu = torch.cuda.get_device_properties(number)
             devices.append({"id": f"cuda:{number}", "name": gpu.name, "memory_bytes": gpu.total_memory,
                             "capability": f"{gpu.major}.{gpu.minor}"})  # fmt: skip
+            with suppress(RuntimeError):  # the GPU may be full or faulty
+                devices[-1]["free_bytes"] = torch.cuda.mem_get_info(number)[0]
     elif kind in ("", "mps") and torch.backends.mps.is_available():
         devices.append({"id": "mps", "name": f"Apple {platform.machine()}", "memory_bytes": ram, "capability": ""})
     elif kind in ("", "cpu"):
