@@ -540,6 +540,31 @@ async def test_after_out_of_memory_calls_of_that_size_have_fewer_images(klein: D
     assert {p.facts["batch"] for p in images(await generate(klein, batch(shots=4)))} == {4}
 
 
+async def test_images_that_do_not_fit_are_decoded_in_tiles_from_the_start(make_engine: MakeEngine) -> None:
+    engine = make_engine()
+    load_settings = engine._load_settings
+    engine._load_settings = lambda: load_settings() | {"free_bytes": 114_500_000}  # type: ignore[method-assign]
+    small, large = [
+        images(await generate(engine, batch(size=size)))[0] for size in (size_of("1:1", "1k"), size_of("3:2", "1k"))
+    ]
+    assert small.facts["generated_size"] == "192x192"
+    assert large.facts["generated_size"] == "240x160"
+    assert "decoded_in_tiles" not in small.facts
+    assert large.facts["decoded_in_tiles"] is True
+
+
+async def test_after_decoding_ran_out_of_memory_all_images_are_decoded_in_tiles(make_engine: MakeEngine) -> None:
+    engine = make_engine()
+    for prompt, tiled in (("a fox", False), ("[oom whole] a fox", True), ("a fox", True)):
+        facts = images(await generate(engine, batch(prompt=prompt)))[0].facts
+        assert facts.get("decoded_in_tiles", False) is tiled
+
+
+def test_the_largest_image_that_is_decoded_in_one_piece_depends_on_the_free_memory() -> None:
+    assert device_memory.max_whole_pixels(1.6e9, 1.6, "bfloat16") == 1024 * 1024
+    assert device_memory.max_whole_pixels(1.6e9, 1.6, "float32") == 1024 * 1024 // 2
+
+
 async def test_the_error_says_that_a_single_image_does_not_fit_into_memory(klein: Diffusers) -> None:
     with pytest.raises(
         Unavailable, match=r"192x192 does not fit into the memory of .*out of memory.*max_pixels, or set offload"

@@ -185,9 +185,12 @@ def largest_batch(
     return 0
 
 
-def decoded_whole(free_bytes: float, decode_gb: float) -> int:
-    """Return the number of pixels of the largest image that is decoded in one piece in `free_bytes`."""
-    return int(free_bytes / GB / decode_gb * PIXELS_1K)
+def max_whole_pixels(free_bytes: float, decode_gb: float, dtype: str) -> int:
+    """Return the number of pixels of the largest image that can be decoded in one piece in `free_bytes`.
+
+    Larger images must be decoded in tiles. See `estimate_needs` for `decode_gb`.
+    """
+    return int(free_bytes / GB / (decode_gb * (2 if dtype == "float32" else 1)) * PIXELS_1K)
 
 
 def available_memory(device: Mapping[str, Any], loaded_gb: float) -> float:

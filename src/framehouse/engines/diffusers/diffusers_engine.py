@@ -315,6 +315,7 @@ class Diffusers:
             "guidance_name": options.defaults.guidance_name,
             "negative_prompt": options.negative_prompt,
             "inpaint_pipeline": options.defaults.inpaint_pipeline,
+            "decode_gb": options.defaults.decode_gb,
             "min_steps": options.defaults.min_steps,
             "max_input_images": options.max_input_images,
             "upscaler": str(_complete_weights(options.upscaler).folder) if options.upscaler else None,

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from framehouse.domain.errors import Broken
-from framehouse.engines.diffusers import wire
+from framehouse.engines.diffusers import device_memory, wire
 from framehouse.engines.diffusers.call_errors import is_out_of_memory, kind_of_failure, reason_of
 from framehouse.engines.diffusers.pipeline_loading import LoadFailed, load_pipeline
 from framehouse.engines.diffusers.upscaling import Upscaler
@@ -131,6 +131,13 @@ class LoadedPipeline:
             self._inpaint_pipe: Any = None
             self._arguments = self._fixed_arguments()
             self._upscaler = Upscaler(settings["upscaler"], self._device) if settings["upscaler"] else None
+            free = self.free_bytes()
+            self._max_whole_pixels = (
+                sys.maxsize
+                if free is None
+                else device_memory.max_whole_pixels(free, settings["decode_gb"], settings["dtype"])
+            )
+            """Images with more pixels are decoded in tiles."""
         except LoadFailed:
             raise
         except ModuleNotFoundError as error:
@@ -151,6 +158,8 @@ class LoadedPipeline:
         facts = {"model": settings["model"], "steps": self._arguments["num_inference_steps"]}
         if settings["guidance_name"] in self._arguments:
             facts["guidance"] = self._arguments[settings["guidance_name"]]
+        if self._tiled(self._pipe):
+            facts["decoded_in_tiles"] = True
         facts["dtype"] = settings["dtype"] + (f", {settings['quantize']} weights" if settings["quantize"] else "")
         if settings["revision"]:
             facts["revision"] = settings["revision"][:12]
@@ -226,10 +235,14 @@ class LoadedPipeline:
     def call(self, pipe: Any, **arguments: Any) -> Any:
         """Call a pipeline, and return its images.
 
-        If a call for a single image runs out of memory and the pipeline can decode in tiles, the call is repeated and
-        its image is decoded in tiles. From then on, all images are decoded in tiles.
+        Images are decoded in tiles if they are too large for the memory that was free after loading. If a call for a
+        single image runs out of memory and the pipeline can decode in tiles, the call is repeated and its image is
+        decoded in tiles. From then on, all images are decoded in tiles.
         """
         vae = getattr(pipe, "vae", None)
+        if vae is not None and hasattr(vae, "use_tiling"):
+            tile = arguments["width"] * arguments["height"] > self._max_whole_pixels
+            (vae.enable_tiling if tile else vae.disable_tiling)()
         try:
             return pipe(**arguments).images
         except Exception as error:
@@ -237,12 +250,26 @@ class LoadedPipeline:
             if not is_out_of_memory(error) or len(arguments["generator"]) > 1 or tiled:
                 raise
         self.free_memory()
+        self._max_whole_pixels = 0
         assert vae is not None
         vae.enable_tiling()
         message = "an image was too large to decode in one piece; all images are now decoded in tiles"
         print(message, file=sys.stderr)  # noqa: T201 - the engine copies standard error into its log
         arguments["generator"] = [g.manual_seed(g.initial_seed()) for g in arguments["generator"]]
         return pipe(**arguments).images
+
+    def free_bytes(self) -> int | None:
+        """Return the free memory of the device. None if it is not an NVIDIA GPU."""
+        if self._device != "cuda":
+            return None
+        import torch
+
+        unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+        return int(torch.cuda.mem_get_info()[0] + unused)
+
+    @staticmethod
+    def _tiled(pipe: Any) -> bool:
+        return bool(getattr(getattr(pipe, "vae", None), "use_tiling", False))
 
     def _inpainting(self) -> Any:
         """Return the inpainting pipeline, which uses the same weights. The first call creates the pipeline."""
