@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from framehouse.engines.diffusers.loras import Lora
 from framehouse.engines.diffusers.weights import find_weights
 from tests.support.command_line import FRAMEHOUSE, environment, run, run_json
 
@@ -252,6 +253,31 @@ def test_the_list_shows_local_weights_and_the_models_that_use_them(hub: Hub, hom
     assert weights
     (weights.folder / WEIGHTS).unlink()
     assert run_json(*words)[0]["missing"] == "transformer/*.safetensors"
+
+
+def test_a_pull_of_a_file_downloads_only_this_file(hub: Hub, home: Path) -> None:
+    file = "flux-2-klein-4b.safetensors"
+    pulled = run_json("models", "pull", f"{REPOSITORY}/{file}", HF_ENDPOINT=hub.url)
+    assert [path for path, _, _ in hub.sent] == [file]
+    assert pulled["repository"] == REPOSITORY
+    assert Lora(f"{REPOSITORY}/{file}").find_file().read_bytes() == FILES[file]
+    errors = run("models", "pull", f"{REPOSITORY}/other.safetensors", code=1, HF_ENDPOINT=hub.url).stderr
+    assert f"{REPOSITORY} contains no file other.safetensors." in errors
+    errors = run("models", "pull", f"{REPOSITORY}/transformer/danger.bin", code=2, HF_ENDPOINT=hub.url).stderr
+    assert "is not the name of a repository" in errors
+
+
+def test_the_list_shows_loras_and_the_models_that_use_them(home: Path, tmp_path: Path) -> None:
+    repository = home / "hub" / "models--some--lora"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(COMMIT)
+    (repository / "snapshots" / COMMIT).mkdir(parents=True)
+    (repository / "snapshots" / COMMIT / "style.safetensors").write_bytes(b"weights")
+    loras = 'loras = [{ path = "some/lora/style.safetensors" }]'
+    settings = f'[models."kling-v3-omni"]\nroutes = [{{ engine = "diffusers", {loras} }}]\n'
+    (tmp_path / "framehouse.toml").write_text(settings)
+    (row,) = run_json("models", "list", "--config", tmp_path / "framehouse.toml")
+    assert (row["repository"], row["missing"], row["models"]) == ("some/lora", "", ["kling-v3-omni"])
 
 
 def recommended(plan: dict[str, Any]) -> tuple[Any, ...]:

@@ -3,6 +3,7 @@
 import asyncio
 import importlib.util
 import json
+import math
 import os
 import signal
 import subprocess
@@ -27,6 +28,7 @@ from framehouse.engines.diffusers import Diffusers, device_memory, devices, diff
 from framehouse.engines.diffusers.call_errors import kind_of_message, reason_of
 from framehouse.engines.diffusers.calls import QueuedShot, next_call
 from framehouse.engines.diffusers.child import environment_for
+from framehouse.engines.diffusers.loras import Lora
 from framehouse.engines.diffusers.model_defaults import DEFAULT_MODEL, KNOWN_MODELS
 from framehouse.engines.diffusers.weights import find_weights
 from framehouse.engines.interface import Batch, Engine, HealthCheck, Progress, ReferenceImage, SavedElement
@@ -285,11 +287,27 @@ async def test_quantized_weights_generate_images(make_engine: MakeEngine, option
     assert generated.pixels.std() > 1
 
 
-def test_each_quantization_is_configured_for_both_libraries(program: ForkServer, tiny: Path) -> None:
-    command = program.command("tests.support.quantization_configs", str(tiny / "klein"))
+@pytest.fixture(scope="module")
+def pipeline_configs(program: ForkServer, tiny: Path) -> dict[str, Any]:
+    command = program.command("tests.support.pipeline_configs", str(tiny))
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
     assert run.returncode == 0, run.stderr
-    configs = json.loads(run.stdout)
+    configs: dict[str, Any] = json.loads(run.stdout)
+    return configs
+
+
+def test_qwen_image_gets_the_schedule_of_its_lightning_loras(pipeline_configs: dict[str, Any]) -> None:
+    need_package("peft")
+    assert pipeline_configs["schedule"] == {
+        "base_shift": math.log(3),
+        "max_shift": math.log(3),
+        "shift_terminal": None,
+        "use_dynamic_shifting": True,
+    }
+
+
+def test_each_quantization_is_configured_for_both_libraries(pipeline_configs: dict[str, Any]) -> None:
+    configs = dict(pipeline_configs)
     if importlib.util.find_spec("bitsandbytes") is None:
         assert configs.pop("nf4") == 'quantize = "nf4" needs another package; run: pip install bitsandbytes'
     else:
@@ -318,6 +336,113 @@ def test_each_quantization_is_configured_for_both_libraries(program: ForkServer,
 async def test_four_bit_weights_need_an_nvidia_gpu(make_engine: MakeEngine, quantize: str) -> None:
     with pytest.raises(Unavailable, match=f'quantize = "{quantize}" needs an NVIDIA GPU'):
         await generate(make_engine(quantize=quantize), batch())
+
+
+def need_package(name: str) -> None:
+    if importlib.util.find_spec(name) is None and not os.environ.get("CI"):
+        pytest.skip(f"{name} is not installed")
+
+
+def lora(tiny: Path, kind: str = "klein", weight: float = 1) -> dict[str, Any]:
+    return {"path": str(tiny / "loras" / f"{kind}-4steps.safetensors"), "weight": weight}
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"quantize": "fp8", "dtype": "bfloat16"}, {"quantize": "int8"}], ids=["none", "fp8", "int8"]
+)
+async def test_a_lora_changes_the_image_according_to_its_weight(
+    make_engine: MakeEngine, tiny: Path, options: dict[str, Any]
+) -> None:
+    need_package("peft")
+    if options.get("quantize") == "int8":
+        need_package("torchao")
+    engines = [make_engine(**options)] + [
+        make_engine(loras=[lora(tiny, weight=weight)], **options) for weight in (0, 0.5, 1)
+    ]
+    generated = [images(await generate(engine, batch()))[0] for engine in engines]
+    assert "loras" not in generated[0].facts
+    assert generated[2].facts["loras"] == "klein-4steps.safetensors (0.5)"
+    plain, zero, half, full = [image.pixels for image in generated]
+    assert almost_equal(plain, zero)
+    assert not almost_equal(plain, half)
+    assert not almost_equal(half, full)
+
+
+async def test_the_number_of_steps_comes_from_the_name_of_a_lora(make_engine: MakeEngine, tiny: Path) -> None:
+    need_package("peft")
+    engine = make_engine("edit_plus", loras=[lora(tiny, "edit_plus")], steps=None)
+    facts = images(await generate(engine, batch(references=1)))[0].facts
+    assert (facts["steps"], facts["guidance"]) == (4, 1.0)
+    assert not engine.abilities().negative_prompts
+    chosen = make_engine("edit_plus", loras=[lora(tiny, "edit_plus")], steps=3, guidance=2).options
+    assert (chosen.steps, chosen.guidance) == (3, 2.0)
+
+
+async def test_the_error_says_that_a_lora_belongs_to_another_model(make_engine: MakeEngine, tiny: Path) -> None:
+    need_package("peft")
+    engine = make_engine(loras=[lora(tiny, "edit_plus")])
+    with pytest.raises(Unavailable, match=r"loras: edit_plus-4steps.safetensors does not belong to klein") as error:
+        await generate(engine, batch())
+    assert str(tiny) not in error.value.message
+
+
+async def test_a_missing_lora_is_reported_with_advice(
+    make_engine: MakeEngine, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    engine = make_engine(loras=[{"path": "some/lora"}])
+    reason = "loras: some/lora is not on this machine; run: framehouse models pull some/lora"
+    with pytest.raises(Unavailable, match=reason):
+        await generate(engine, batch())
+    (check,) = await engine.check()
+    assert (check.ok, check.reason, check.advice) == (False, reason, "framehouse models pull some/lora")
+    (check,) = await make_engine(loras=[{"path": "some/lora/a.safetensors"}]).check()
+    assert check.advice == "framehouse models pull some/lora/a.safetensors"
+    (check,) = await make_engine(loras=[{"path": str(tiny / "loras")}]).check()
+    assert check.reason.startswith("loras: loras contains 2 files; set path to one of them, such as …/loras/edit_plus")
+    (check,) = await make_engine(loras=[{"path": str(tmp_path / "gone.safetensors")}]).check()
+    assert check.reason == "loras: the LoRA gone.safetensors is not on this machine"
+
+
+@pytest.mark.parametrize(
+    ("path", "steps"),
+    [
+        ("lightx2v/Qwen-Image-Edit-2511-Lightning/Qwen-Image-Edit-2511-Lightning-4steps-V1.0-bf16.safetensors", 4),
+        ("lightx2v/Qwen-Image-Lightning-8steps", 8),
+        ("/loras/turbo_8_step.safetensors", 8),
+        ("/loras/portrait-2000steps.safetensors", None),
+        ("/loras/portrait-50steps.safetensors", None),
+        ("/loras/4stepsister.safetensors", None),
+        ("/loras/watercolour.safetensors", None),
+    ],
+)
+def test_the_name_of_a_lora_contains_its_steps(path: str, steps: int | None) -> None:
+    assert Lora(path).steps == steps
+
+
+async def test_the_transformer_is_loaded_from_a_gguf_file(make_engine: MakeEngine, tiny: Path) -> None:
+    need_package("gguf")
+    engine = make_engine(gguf=str(tiny / "klein.gguf"))
+    generated = images(await generate(engine, batch()))[0]
+    assert generated.facts["dtype"] == "float32, gguf weights"
+    original = images(await generate(make_engine(), batch()))[0].pixels
+    difference = np.abs(generated.pixels.astype(int) - original)
+    assert difference.any(), "8-bit blocks differ from 32-bit weights"
+    assert difference.mean() < 10
+
+
+async def test_a_missing_gguf_file_is_reported(make_engine: MakeEngine, tmp_path: Path) -> None:
+    (check,) = await make_engine(gguf=str(tmp_path / "gone.gguf")).check()
+    assert (check.ok, check.reason) == (False, "gguf: the file gone.gguf is not on this machine")
+
+
+async def test_the_attention_backend_is_checked_by_the_installed_library(make_engine: MakeEngine) -> None:
+    assert len(images(await generate(make_engine(attention="_native_math"), batch()))) == 1
+    with pytest.raises(Unavailable, match=r'attention must be one of flash, .*sage.*; it is "fast"'):
+        await generate(make_engine(attention="fast"), batch())
+    if importlib.util.find_spec("flash_attn") is None:
+        with pytest.raises(Unavailable, match=r'attention = "flash": .*install `flash-attn'):
+            await generate(make_engine(attention="flash"), batch())
 
 
 def expansion_of(seed: int = 1) -> Batch:
@@ -721,6 +846,19 @@ def test_only_compatible_shots_share_a_call() -> None:
         ({"quantize": "int2"}, "quantize must be omitted or one of fp8, int8, nf4, int4"),
         ({"offload": True}, "offload must be omitted or one of model, sequential"),
         ({"offload": "sequential", "quantize": "nf4"}, 'offload must be omitted or "model" if quantize is "nf4"'),
+        ({"loras": "a"}, "loras must be a list such as"),
+        ({"loras": [{"weight": 1}]}, "loras[0] has no path"),
+        ({"loras": [{"path": "/a.safetensors", "scale": 1}]}, 'only path and weight; it contains "scale"'),
+        ({"loras": [{"path": "/a.safetensors", "weight": "x"}]}, "loras[0].weight must be a number from -10 to 10"),
+        ({"loras": [{"path": "a.safetensors"}]}, "loras[0].path must be the full path of a file or folder"),
+        ({"loras": [{"path": "/a.ckpt"}]}, "loras[0].path must be a .safetensors file"),
+        ({"loras": [{"path": "a/b/c.bin"}]}, "loras[0].path must be a .safetensors file"),
+        ({"loras": [{"path": "a/b/../../c.safetensors"}]}, "loras[0].path must be the full path"),
+        ({"loras": [{"path": "a/b"}, {"path": "a/b"}]}, "loras must not contain a path twice"),
+        ({"gguf": "a.gguf"}, "gguf must be the full path of a .gguf file"),
+        ({"gguf": "/a.gguf", "quantize": "fp8"}, 'quantize must not be "fp8" if gguf is set'),
+        ({"attention": 1}, "attention must be the name of an attention backend"),
+        ({"attention": "flash_hub"}, 'attention must not be "flash_hub", because this backend downloads code'),
         ({"compile": "yes"}, "compile must be true or false"),
         ({"steps": 0}, "steps must be a whole number from 1 to 200"),
         ({"model": "Qwen/Qwen-Image-Edit-2511", "steps": 1}, "steps must be a whole number from 2 to 200"),

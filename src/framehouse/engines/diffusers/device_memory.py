@@ -6,6 +6,7 @@ The estimates are based on the sizes of the weights and on the sizes of the tens
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from framehouse.engines.diffusers.diffusers_options import DiffusersOptions
@@ -208,7 +209,8 @@ def available_memory(device: Mapping[str, Any], loaded_gb: float) -> float:
 def _work(options: DiffusersOptions) -> tuple[Combination, dict[str, Any]]:
     """Return the combination of a route, and the arguments of `estimate_needs` that depend on the route."""
     combination = Combination(options.quantize, options.offload)
-    return combination, {"decode_gb": options.defaults.decode_gb, "dtype": options.dtype}
+    gguf_gb = Path(options.gguf).stat().st_size / GB if options.gguf and Path(options.gguf).is_file() else 0.0
+    return combination, {"decode_gb": options.defaults.decode_gb, "dtype": options.dtype, "gguf_gb": gguf_gb}
 
 
 def route_needs(parts: Mapping[str, float], options: DiffusersOptions) -> Needs:

@@ -11,6 +11,7 @@ import time
 import weakref
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,14 @@ from framehouse.engines.diffusers.diffusers_options import (
     OFFLOAD,
     QUANTIZE,
     DiffusersOptions,
+    check_attention,
     check_choice,
     check_devices,
+    check_gguf,
     check_model,
     public_name,
 )
+from framehouse.engines.diffusers.loras import LoraMissing, check_loras
 from framehouse.engines.diffusers.weights import Weights, find_weights
 from framehouse.engines.expansion_canvas import MAX_INPAINT_PIXELS, canvas_size, draw_canvas
 from framehouse.engines.image_files import png_file
@@ -71,6 +75,9 @@ class Diffusers:
         dtype: str = "bfloat16",
         quantize: str | None = None,
         offload: str | None = None,
+        loras: object = (),
+        gguf: str | None = None,
+        attention: str | None = None,
         compile: bool = False,
         steps: int | None = None,
         guidance: float | None = None,
@@ -103,6 +110,9 @@ class Diffusers:
             raise BadOption(f"max_references must be at least 1: {model} generates only from references")
         if quantize in FOUR_BITS and offload == "sequential":
             raise BadOption(f'offload must be omitted or "model" if quantize is "{quantize}"')
+        checked_loras = check_loras(loras)
+        if lora_steps := next(filter(None, (lora.steps for lora in checked_loras)), None):
+            defaults = replace(defaults, steps=max(lora_steps, defaults.min_steps), guidance=1.0)
         self.options = DiffusersOptions(
             model=model,
             revision=revision,
@@ -110,6 +120,10 @@ class Diffusers:
             dtype=check_choice("dtype", dtype, DTYPES) or DTYPES[0],
             quantize=check_choice("quantize", quantize, QUANTIZE),
             offload=check_choice("offload", offload, OFFLOAD),
+            loras=checked_loras,
+            lora_steps=lora_steps,
+            gguf=check_gguf(gguf, quantize),
+            attention=check_attention(attention),
             compile=compile,
             steps=defaults.steps if steps is None else check_integer("steps", steps, defaults.min_steps, 200),
             guidance=defaults.guidance if guidance is None else check_number("guidance", guidance, 0, 30),
@@ -296,12 +310,22 @@ class Diffusers:
             except Unavailable as error:
                 advice = "" if Path(model or "").is_absolute() else f"framehouse models pull {model}"
                 return HealthCheck(public_name(model or ""), ok=False, reason=error.message, advice=advice)
+        try:
+            for lora in self.options.loras:
+                lora.find_file()
+        except LoraMissing as error:
+            return HealthCheck(self.options.model_name, ok=False, reason=error.message, advice=error.advice)
+        if self.options.gguf and not Path(self.options.gguf).is_file():
+            missing = f"gguf: the file {Path(self.options.gguf).name} is not on this machine"
+            return HealthCheck(self.options.model_name, ok=False, reason=missing)
         return None
 
     def _load_settings(self) -> dict[str, Any]:
         """Return the fields of the load command for a child process. Raises Unavailable if weights are missing."""
         options = self.options
         weights = _complete_weights(options.model, options.revision)
+        if options.loras and (problem := self._missing_requirement()):
+            raise Unavailable(problem.reason)
         return {
             "model": options.model_name,
             "folder": str(weights.folder),
@@ -309,6 +333,12 @@ class Diffusers:
             "dtype": options.dtype,
             "quantize": options.quantize,
             "offload": options.offload,
+            "loras": [
+                {"name": lora.name, "file": str(lora.find_file()), "weight": lora.weight} for lora in options.loras
+            ],
+            "lora_steps": options.lora_steps,
+            "gguf": options.gguf,
+            "attention": options.attention,
             "compile": options.compile,
             "steps": options.steps,
             "guidance": options.guidance,

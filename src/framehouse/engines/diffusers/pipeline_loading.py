@@ -1,9 +1,12 @@
 """Load a diffusers pipeline onto its device. Only child processes call this module."""
 
 import importlib.util
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from framehouse.engines.diffusers.call_errors import reason_of
 from framehouse.engines.diffusers.diffusers_options import FOUR_BITS
 
 _LARGE_PARTS = ("transformer", "text_encoder", "unet")
@@ -34,10 +37,15 @@ def load_pipeline(settings: dict[str, Any], dtype: Any) -> Any:
     if (folder / "processor").is_dir() and not _has_torchvision():
         arguments["processor"] = load_image_only_processor(folder / "processor")
     if settings["quantize"] in ("int8", *FOUR_BITS):
-        arguments["quantization_config"] = quantization_config(settings["quantize"], folder, dtype)
+        replaced = ("transformer",) if settings["gguf"] else ()
+        arguments["quantization_config"] = quantization_config(settings["quantize"], folder, dtype, replaced)
+    if settings["gguf"]:
+        arguments["transformer"] = load_gguf(Path(settings["gguf"]), folder, dtype)
     pipe = diffusers.DiffusionPipeline.from_pretrained(
         str(folder), dtype=dtype, local_files_only=True, use_safetensors=True, **arguments
     )
+    load_loras(pipe, settings)
+    set_attention(pipe, settings["attention"])
     if settings["quantize"] == "fp8":
         import torch
 
@@ -59,12 +67,82 @@ def load_pipeline(settings: dict[str, Any], dtype: Any) -> Any:
 def _largest_part(pipe: Any) -> Any:
     part = getattr(pipe, "transformer", None) or getattr(pipe, "unet", None)
     if part is None:
-        raise LoadFailed("this pipeline has no transformer; remove the options quantize and compile")
+        raise LoadFailed("this pipeline has no transformer; remove the options quantize, attention and compile")
     return part
 
 
-def quantization_config(quantize: str, folder: Path, dtype: Any) -> Any:
+def load_loras(pipe: Any, settings: dict[str, Any]) -> None:
+    """Load the LoRAs of the route into the pipeline.
+
+    Raises LoadFailed if the pipeline accepts no LoRAs, or if a LoRA does not belong to the model.
+    """
+    if not settings["loras"]:
+        return
+    if not hasattr(pipe, "load_lora_weights"):
+        raise LoadFailed(f"{settings['model']} accepts no LoRAs; remove the option loras")
+    if importlib.util.find_spec("peft") is None:
+        raise LoadFailed("the option loras needs another package; run: pip install peft")
+    weights: dict[str, float] = {}
+    for number, lora in enumerate(settings["loras"]):
+        file, adapter = Path(lora["file"]), f"lora_{number}"
+        mismatch = f"loras: {lora['name']} does not belong to {settings['model']}"
+        try:
+            pipe.load_lora_weights(
+                str(file.parent), weight_name=file.name, adapter_name=adapter,
+                local_files_only=True, use_safetensors=True,
+            )  # fmt: skip
+        except Exception as error:  # errors of damaged files and of other models have no common base class
+            raise LoadFailed(f"{mismatch}: {reason_of(error, str(file.parent))}") from error
+        if not any(adapter in adapters for adapters in pipe.get_list_adapters().values()):
+            raise LoadFailed(mismatch)
+        weights[adapter] = lora["weight"]
+    pipe.set_adapters(list(weights), list(weights.values()))
+    if settings["lora_steps"] and type(pipe).__name__.startswith(("QwenImagePipeline", "QwenImageEdit")):
+        # the authors of the Lightning LoRAs distilled Qwen-Image with this schedule
+        shift = math.log(3)
+        pipe.scheduler = type(pipe.scheduler).from_config(
+            pipe.scheduler.config, base_shift=shift, max_shift=shift, shift_terminal=None
+        )
+
+
+def set_attention(pipe: Any, attention: str | None) -> None:
+    """Set the attention backend of the transformer.
+
+    Raises LoadFailed if the installed diffusers library has no backend with this name, or if a package is missing.
+    """
+    if not attention:
+        return
+    from diffusers.models.attention_dispatch import AttentionBackendName
+
+    names = [backend.value for backend in AttentionBackendName if not backend.value.endswith("_hub")]
+    if attention not in names:
+        raise LoadFailed(f'attention must be one of {", ".join(names)}; it is "{attention}"')
+    try:
+        _largest_part(pipe).set_attention_backend(attention)
+    except (RuntimeError, ImportError) as error:
+        raise LoadFailed(f'attention = "{attention}": {reason_of(error)}') from error
+
+
+def load_gguf(file: Path, folder: Path, dtype: Any) -> Any:
+    """Load the transformer of a pipeline from a GGUF file. `folder` contains the configuration of the transformer."""
+    import diffusers
+
+    if importlib.util.find_spec("gguf") is None:
+        raise LoadFailed("the option gguf needs another package; run: pip install gguf")
+    index = diffusers.DiffusionPipeline.load_config(str(folder), local_files_only=True)
+    kind: Any = getattr(diffusers, index.get("transformer", ("", ""))[1] or "", None)
+    if not hasattr(kind, "from_single_file"):
+        raise LoadFailed("the transformer of this model cannot be loaded from a GGUF file; remove the option gguf")
+    config = diffusers.GGUFQuantizationConfig(compute_dtype=dtype)
+    return kind.from_single_file(
+        str(file), config=str(folder), subfolder="transformer", quantization_config=config, dtype=dtype
+    )
+
+
+def quantization_config(quantize: str, folder: Path, dtype: Any, replaced: Sequence[str] = ()) -> Any:
     """Return the configuration with which the weights of the large parts are stored in fewer bits.
+
+    `replaced` contains the parts that are loaded from other files.
 
     Parts from diffusers and parts from transformers need configurations of different classes. Raises LoadFailed if a
     package is missing.
@@ -83,7 +161,8 @@ def quantization_config(quantize: str, folder: Path, dtype: Any) -> Any:
         else:
             configs[name] = library.TorchAoConfig(_torchao_config(quantize))
     index = diffusers.DiffusionPipeline.load_config(str(folder), local_files_only=True)
-    parts = {name: configs[index[name][0]] for name in _LARGE_PARTS if name in index and index[name][0] in configs}
+    names = [name for name in _LARGE_PARTS if name in index and name not in replaced]
+    parts = {name: configs[index[name][0]] for name in names if index[name][0] in configs}
     return diffusers.PipelineQuantizationConfig(quant_mapping=parts)
 
 

@@ -158,9 +158,12 @@ class LoadedPipeline:
         facts = {"model": settings["model"], "steps": self._arguments["num_inference_steps"]}
         if settings["guidance_name"] in self._arguments:
             facts["guidance"] = self._arguments[settings["guidance_name"]]
+        if settings["loras"]:
+            facts["loras"] = ", ".join(f"{lora['name']} ({lora['weight']:g})" for lora in settings["loras"])
         if self._tiled(self._pipe):
             facts["decoded_in_tiles"] = True
-        facts["dtype"] = settings["dtype"] + (f", {settings['quantize']} weights" if settings["quantize"] else "")
+        formats = ["gguf"] * bool(settings["gguf"]) + [settings["quantize"]] * bool(settings["quantize"])
+        facts["dtype"] = settings["dtype"] + "".join(f", {name} weights" for name in formats)
         if settings["revision"]:
             facts["revision"] = settings["revision"][:12]
         return facts
