@@ -956,6 +956,33 @@ def test_a_health_check_counts_the_other_routes_of_the_same_gpu() -> None:
     assert check.advice == 'Set quantize = "int8". Or use another device for one of them.'
 
 
+def test_a_health_check_counts_a_gguf_file_and_loras(tmp_path: Path) -> None:
+    for name, size in (("model.gguf", 2e9), ("style.safetensors", 1e9)):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(int(size))
+    assert "needs about 18 GB" in check_gpu(gpu(24), {}).reason
+    with_gguf: dict[str, Any] = {"gguf": str(tmp_path / "model.gguf")}
+    assert "needs about 12 GB" in check_gpu(gpu(24), with_gguf).reason
+    with_gguf["loras"] = [{"path": str(tmp_path / "style.safetensors")}]
+    assert "needs about 14 GB" in check_gpu(gpu(24), with_gguf).reason
+
+
+async def test_free_memory_is_probed_again_after_some_time(
+    make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: list[dict[str, Any]] = [
+        {"devices": [gpu(24, free_gb=24)], "ram_bytes": 64e9},
+        {"reason": "busy"},
+        {"devices": [gpu(24, free_gb=1)], "ram_bytes": 64e9},
+    ]
+    monkeypatch.setattr(diffusers_engine, "probe", lambda *_: answers.pop(0))
+    engine = make_engine(devices=["cuda:0"])
+    assert [(await engine.check())[0].ok for _ in range(2)] == [True, True]
+    assert len(answers) == 2
+    monkeypatch.setattr(diffusers_engine, "_PROBE_AGE_S", -1)
+    assert [(await engine.check())[0].ok for _ in range(2)] == [True, False]
+
+
 async def test_engines_of_one_process_count_each_other_on_a_shared_gpu(
     make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

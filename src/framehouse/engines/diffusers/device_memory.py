@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from framehouse.engines.diffusers.diffusers_options import DiffusersOptions
+from framehouse.engines.diffusers.loras import Lora, LoraMissing
 from framehouse.engines.diffusers.model_defaults import ModelDefaults
 from framehouse.engines.interface import HealthCheck
 
@@ -101,6 +102,7 @@ def estimate_needs(
     decode_gb: float,
     dtype: str = "bfloat16",
     gguf_gb: float = 0.0,
+    lora_gb: float = 0.0,
     images: int = 1,
     pixels: int = PIXELS_1K,
     tiled: bool = False,
@@ -110,7 +112,7 @@ def estimate_needs(
     `images` is the number of images in the call, and `pixels` is the number of pixels of each image. The images of a
     call are decoded one after the other. `decode_gb` is the memory for decoding an image of 1024x1024 pixels. If
     `tiled` is true, images are decoded in tiles. `gguf_gb` is the size of a GGUF file that replaces the transformer's
-    weights.
+    weights. `lora_gb` is the size of the LoRAs, which belong to the transformer.
     """
     scale = 2 if dtype == "float32" else 1
     quantized = QUANTIZED_PARTS.get(combination.quantize or "", ())
@@ -118,6 +120,8 @@ def estimate_needs(
     sizes = {part: gb * (bits / 16 if part in quantized else scale) for part, gb in parts.items()}
     if gguf_gb:
         sizes["transformer"] = gguf_gb
+    if lora_gb:
+        sizes["transformer"] = sizes.get("transformer", 0.0) + lora_gb
     denoise = _DENOISE_GB * scale * images * pixels / PIXELS_1K
     decode = decode_gb * scale * pixels / PIXELS_1K
     if tiled:
@@ -209,8 +213,27 @@ def available_memory(device: Mapping[str, Any], loaded_gb: float) -> float:
 def _work(options: DiffusersOptions) -> tuple[Combination, dict[str, Any]]:
     """Return the combination of a route, and the arguments of `estimate_needs` that depend on the route."""
     combination = Combination(options.quantize, options.offload)
-    gguf_gb = Path(options.gguf).stat().st_size / GB if options.gguf and Path(options.gguf).is_file() else 0.0
-    return combination, {"decode_gb": options.defaults.decode_gb, "dtype": options.dtype, "gguf_gb": gguf_gb}
+    return combination, {
+        "decode_gb": options.defaults.decode_gb,
+        "dtype": options.dtype,
+        "gguf_gb": _file_gb(options.gguf),
+        "lora_gb": sum(_lora_gb(lora) for lora in options.loras),
+    }
+
+
+def _lora_gb(lora: Lora) -> float:
+    try:
+        return _file_gb(str(lora.find_file()))
+    except LoraMissing:
+        return 0.0
+
+
+def _file_gb(path: str | None) -> float:
+    """Return the size of a file in GB, or 0 if there is no file."""
+    try:
+        return Path(path).stat().st_size / GB if path else 0.0
+    except OSError:
+        return 0.0
 
 
 def route_needs(parts: Mapping[str, float], options: DiffusersOptions) -> Needs:

@@ -291,13 +291,27 @@ class Diffusers:
             probed = probe(self._command, _PROBE_LIMIT_S)
             if "reason" in probed:
                 raise Unavailable(str(probed["reason"]))
-            self._probed, self._probed_at = probed, time.monotonic()
-            self._loaded_gb = {
-                device["id"]: sum(e.needed_gb for e in list(_open_engines) if e.has_loaded(device["id"]))
-                for device in probed["devices"]
-            }
+            self._use_probed(probed)
         devices: list[dict[str, Any]] = self._probed["devices"]
         return devices
+
+    def _probe_free_memory(self) -> None:
+        """Probe the devices again if the latest result contains free memory that may have changed.
+
+        If the devices cannot be listed, the latest result is kept. Blocks the calling thread.
+        """
+        has_free_memory = any("free_bytes" in device for device in self._probe_devices())
+        if has_free_memory and time.monotonic() - self._probed_at > _PROBE_AGE_S:
+            probed = probe(self._command, _PROBE_LIMIT_S)
+            if "reason" not in probed:
+                self._use_probed(probed)
+
+    def _use_probed(self, probed: dict[str, Any]) -> None:
+        self._probed, self._probed_at = probed, time.monotonic()
+        self._loaded_gb = {
+            device["id"]: sum(e.needed_gb for e in list(_open_engines) if e.has_loaded(device["id"]))
+            for device in probed["devices"]
+        }
 
     def _missing_requirement(self) -> HealthCheck | None:
         """Return an unhealthy result if packages or weights are not installed. Otherwise, return None."""
@@ -324,7 +338,7 @@ class Diffusers:
         """Return the fields of the load command for a child process. Raises Unavailable if weights are missing."""
         options = self.options
         weights = _complete_weights(options.model, options.revision)
-        if options.loras and (problem := self._missing_requirement()):
+        if (options.loras or options.gguf) and (problem := self._missing_requirement()):
             raise Unavailable(problem.reason)
         return {
             "model": options.model_name,
@@ -357,8 +371,7 @@ class Diffusers:
             return [missing]
         try:
             with self._lock:
-                if time.monotonic() - self._probed_at > _PROBE_AGE_S:
-                    self._probed = {}
+                self._probe_free_memory()
                 devices = {device["id"]: device for device in self._probe_devices()}
         except Unavailable as error:
             return [HealthCheck("devices", ok=False, reason=error.message)]

@@ -19,7 +19,7 @@ class LoadFailed(Exception):
 def load_pipeline(settings: dict[str, Any], dtype: Any) -> Any:
     """Load the pipeline onto its device.
 
-    Only local safetensors files are loaded, because they contain only numbers and no code.
+    Only local safetensors and GGUF files are loaded, because they contain only numbers and no code.
     """
     import diffusers
     import transformers
