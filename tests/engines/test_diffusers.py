@@ -956,6 +956,27 @@ def test_a_health_check_counts_the_other_routes_of_the_same_gpu() -> None:
     assert check.advice == 'Set quantize = "int8". Or use another device for one of them.'
 
 
+@pytest.mark.parametrize(
+    ("offload", "tiled", "images", "total_gb"),
+    [
+        (None, False, 1, 16 + 6.4 + 0.9),
+        (None, True, 1, 16 + 2.4 + 0.9),
+        (None, False, 4, 16 + 9.6 + 0.9),
+        ("model", False, 1, 8 + 2.4 + 0.9),
+        ("sequential", False, 1, 1.5 + 6.4 + 0.9),
+    ],
+)
+def test_the_estimate_for_2k_counts_the_steps_or_the_decoding(
+    offload: str | None, tiled: bool, images: int, total_gb: float
+) -> None:
+    parts = {"transformer": 8.0, "text_encoder": 8.0}
+    combination = device_memory.Combination(None, offload)
+    needs = device_memory.estimate_needs(
+        parts, combination, decode_gb=1.6, images=images, pixels=2048 * 2048, tiled=tiled
+    )
+    assert needs.total_gb == pytest.approx(total_gb)
+
+
 def test_a_health_check_counts_a_gguf_file_and_loras(tmp_path: Path) -> None:
     for name, size in (("model.gguf", 2e9), ("style.safetensors", 1e9)):
         with (tmp_path / name).open("wb") as file:
