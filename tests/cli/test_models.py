@@ -1,4 +1,4 @@
-"""The commands `framehouse models pull` and `models list`, with a local fake of the Hugging Face hub."""
+"""The commands `framehouse models pull`, `models list` and `models plan`, with a local fake of the Hugging Face hub."""
 
 import hashlib
 import json
@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from framehouse.engines.diffusers.loras import Lora
 from framehouse.engines.diffusers.weights import find_weights
 from tests.support.command_line import FRAMEHOUSE, environment, run, run_json
 
@@ -252,3 +253,88 @@ def test_the_list_shows_local_weights_and_the_models_that_use_them(hub: Hub, hom
     assert weights
     (weights.folder / WEIGHTS).unlink()
     assert run_json(*words)[0]["missing"] == "transformer/*.safetensors"
+
+
+def test_a_pull_of_a_file_downloads_only_this_file(hub: Hub, home: Path) -> None:
+    file = "flux-2-klein-4b.safetensors"
+    pulled = run_json("models", "pull", f"{REPOSITORY}/{file}", HF_ENDPOINT=hub.url)
+    assert [path for path, _, _ in hub.sent] == [file]
+    assert pulled["repository"] == REPOSITORY
+    assert Lora(f"{REPOSITORY}/{file}").find_file().read_bytes() == FILES[file]
+    errors = run("models", "pull", f"{REPOSITORY}/other.safetensors", code=1, HF_ENDPOINT=hub.url).stderr
+    assert f"{REPOSITORY} contains no file other.safetensors." in errors
+    errors = run("models", "pull", f"{REPOSITORY}/transformer/danger.bin", code=2, HF_ENDPOINT=hub.url).stderr
+    assert "is not the name of a repository" in errors
+
+
+def test_the_list_shows_loras_and_the_models_that_use_them(home: Path, tmp_path: Path) -> None:
+    repository = home / "hub" / "models--some--lora"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(COMMIT)
+    (repository / "snapshots" / COMMIT).mkdir(parents=True)
+    (repository / "snapshots" / COMMIT / "style.safetensors").write_bytes(b"weights")
+    loras = 'loras = [{ path = "some/lora/style.safetensors" }]'
+    settings = f'[models."kling-v3-omni"]\nroutes = [{{ engine = "diffusers", {loras} }}]\n'
+    (tmp_path / "framehouse.toml").write_text(settings)
+    (row,) = run_json("models", "list", "--config", tmp_path / "framehouse.toml")
+    assert (row["repository"], row["missing"], row["models"]) == ("some/lora", "", ["kling-v3-omni"])
+
+
+def recommended(plan: dict[str, Any]) -> tuple[Any, ...]:
+    (row,) = [row for row in plan["combinations"] if row["recommended"]]
+    return row["quantize"], row["offload"], row["batch"], row["tiled"]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ((REPOSITORY, "--vram", "24"), (None, None, 4, False)),
+        ((REPOSITORY, "--vram", "24", "--batch", "16"), ("int8", None, 16, False)),
+        ((REPOSITORY, "--vram", "16"), ("int8", None, 4, False)),
+        ((REPOSITORY, "--vram", "16", "--resolution", "2k", "--batch", "1"), ("int8", None, 1, False)),
+        ((REPOSITORY, "--vram", "12", "--resolution", "2k", "--batch", "1"), ("int8", None, 1, True)),
+        ((REPOSITORY, "--vram", "8"), ("int8", "model", 4, False)),
+        (("Qwen/Qwen-Image-Edit-2511", "--vram", "24"), ("nf4", None, 4, False)),
+    ],
+)
+def test_a_plan_recommends_the_fastest_options_that_fit(
+    home: Path, words: tuple[str, ...], expected: tuple[Any, ...]
+) -> None:
+    assert recommended(run_json("models", "plan", *words)) == expected
+
+
+def test_a_plan_shows_the_lines_to_copy(home: Path) -> None:
+    output = run("models", "plan", REPOSITORY, "--vram", "8", "--batch", "2").stdout
+    assert "16.0 GB of 16-bit weights (of the published model). Licence: Apache-2.0." in output
+    assert re.search(r"^nf4 +- +5\.0 +2\.5 +7\.5 +- +yes \(fastest\)", output, re.MULTILINE)
+    route = f'routes = [{{ engine = "diffusers", model = "{REPOSITORY}", quantize = "nf4", batch = 2 }}]'
+    assert f'[models."kling-v3-omni"]\n{route}\n' in output
+    assert "pip install bitsandbytes" in output
+    assert "were not compared with a GPU" in output
+    too_small = run("models", "plan", REPOSITORY, "--vram", "2").stdout
+    assert "No combination fits" in too_small
+    assert "routes" not in too_small
+
+
+def test_a_plan_reads_the_sizes_of_other_models_from_their_files(home: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    (folder / "transformer").mkdir(parents=True)
+    (folder / "scheduler").mkdir()
+    (folder / "model_index.json").write_text(json.dumps(INDEX))
+    header = json.dumps({"a": {"dtype": "BF16", "shape": [1000, 1_500_000], "data_offsets": [0, 0]}}).encode()
+    (folder / "transformer" / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    plan = run_json("models", "plan", str(folder), "--vram", "24")
+    assert (plan["model"], plan["pipeline"], plan["weights_gb"]) == ("model", "Flux2KleinPipeline", 3.0)
+    assert [row["weights_gb"] for row in plan["combinations"][:4]] == [3.0, 1.5, 1.5, 0.94]
+    (folder / "transformer" / "model.safetensors").unlink()
+    (folder / "transformer" / "config.json").write_text("{}")
+    errors = run("models", "plan", str(folder), "--vram", "24", code=1).stderr
+    assert "The size of model is unknown, because transformer/*.safetensors is missing" in errors
+
+
+def test_the_message_of_a_failed_plan_names_the_cause(home: Path) -> None:
+    unknown = run("models", "plan", "some/thing", "--vram", "24", code=1).stderr
+    assert "The size of some/thing is unknown, because it is not on this machine" in unknown
+    assert "framehouse models pull some/thing" in unknown
+    assert "neither a repository" in run("models", "plan", "klein", code=2).stderr
+    assert "Add the memory of the GPU" in run("models", "plan", REPOSITORY, code=1, CUDA_VISIBLE_DEVICES="").stderr

@@ -3,6 +3,7 @@
 import asyncio
 import importlib.util
 import json
+import math
 import os
 import shutil
 import signal
@@ -24,13 +25,14 @@ from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import Size, size_of
 from framehouse.domain.task import RequestOptions
 from framehouse.engines.cooldown import Cooldown
-from framehouse.engines.diffusers import Diffusers, device_memory, devices
+from framehouse.engines.diffusers import Diffusers, device_memory, devices, diffusers_engine
 from framehouse.engines.diffusers.call_errors import kind_of_message, reason_of
 from framehouse.engines.diffusers.calls import QueuedShot, next_call
 from framehouse.engines.diffusers.child import environment_for
+from framehouse.engines.diffusers.loras import Lora
 from framehouse.engines.diffusers.model_defaults import DEFAULT_MODEL
 from framehouse.engines.diffusers.weights import find_weights
-from framehouse.engines.interface import Batch, Engine, Progress, ReferenceImage, SavedElement
+from framehouse.engines.interface import Batch, Engine, HealthCheck, Progress, ReferenceImage, SavedElement
 from framehouse.engines.option_checks import BadOption
 from framehouse.testing.engine_contract import EngineContract, batch, generate, images
 from tests.support.command_line import run
@@ -313,6 +315,164 @@ async def test_quantized_weights_generate_images(make_engine: MakeEngine, option
     assert generated.pixels.std() > 1
 
 
+@pytest.fixture(scope="module")
+def pipeline_configs(program: ForkServer, tiny: Path) -> dict[str, Any]:
+    command = program.command("tests.support.pipeline_configs", str(tiny))
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    assert run.returncode == 0, run.stderr
+    configs: dict[str, Any] = json.loads(run.stdout)
+    return configs
+
+
+def test_qwen_image_gets_the_schedule_of_its_lightning_loras(pipeline_configs: dict[str, Any]) -> None:
+    need_package("peft")
+    assert pipeline_configs["schedule"] == {
+        "base_shift": math.log(3),
+        "max_shift": math.log(3),
+        "shift_terminal": None,
+        "use_dynamic_shifting": True,
+    }
+
+
+def test_each_quantization_is_configured_for_both_libraries(pipeline_configs: dict[str, Any]) -> None:
+    configs = dict(pipeline_configs)
+    if importlib.util.find_spec("bitsandbytes") is None:
+        assert configs.pop("nf4") == 'quantize = "nf4" needs another package; run: pip install bitsandbytes'
+    else:
+        assert configs.pop("nf4") == {
+            part: {
+                "class": f"{library}.BitsAndBytesConfig",
+                "load_in_4bit": "True",
+                "bnb_4bit_quant_type": "nf4",
+                "bnb_4bit_compute_dtype": "torch.bfloat16",
+            }
+            for part, library in (("transformer", "diffusers"), ("text_encoder", "transformers"))
+        }
+    if importlib.util.find_spec("torchao") is None:
+        return
+    for quantize, torchao, packing in (
+        ("int8", "Int8WeightOnlyConfig", ""),
+        ("int4", "Int4WeightOnlyConfig", "tile_packed_to_4d"),
+    ):
+        assert configs[quantize] == {
+            part: {"class": f"{library}.TorchAoConfig", "torchao": torchao, "format": packing}
+            for part, library in (("transformer", "diffusers"), ("text_encoder", "transformers"))
+        }
+
+
+@pytest.mark.parametrize("quantize", ["nf4", "int4"])
+async def test_four_bit_weights_need_an_nvidia_gpu(make_engine: MakeEngine, quantize: str) -> None:
+    with pytest.raises(Unavailable, match=f'quantize = "{quantize}" needs an NVIDIA GPU'):
+        await generate(make_engine(quantize=quantize), batch())
+
+
+def need_package(name: str) -> None:
+    if importlib.util.find_spec(name) is None and not os.environ.get("CI"):
+        pytest.skip(f"{name} is not installed")
+
+
+def lora(tiny: Path, kind: str = "klein", weight: float = 1) -> dict[str, Any]:
+    return {"path": str(tiny / "loras" / f"{kind}-4steps.safetensors"), "weight": weight}
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"quantize": "fp8", "dtype": "bfloat16"}, {"quantize": "int8"}], ids=["none", "fp8", "int8"]
+)
+async def test_a_lora_changes_the_image_according_to_its_weight(
+    make_engine: MakeEngine, tiny: Path, options: dict[str, Any]
+) -> None:
+    need_package("peft")
+    if options.get("quantize") == "int8":
+        need_package("torchao")
+    engines = [make_engine(**options)] + [
+        make_engine(loras=[lora(tiny, weight=weight)], **options) for weight in (0, 0.5, 1)
+    ]
+    generated = [images(await generate(engine, batch()))[0] for engine in engines]
+    assert "loras" not in generated[0].facts
+    assert generated[2].facts["loras"] == "klein-4steps.safetensors (0.5)"
+    plain, zero, half, full = [image.pixels for image in generated]
+    assert almost_equal(plain, zero)
+    assert not almost_equal(plain, half)
+    assert not almost_equal(half, full)
+
+
+async def test_the_number_of_steps_comes_from_the_name_of_a_lora(make_engine: MakeEngine, tiny: Path) -> None:
+    need_package("peft")
+    engine = make_engine("edit_plus", loras=[lora(tiny, "edit_plus")], steps=None)
+    facts = images(await generate(engine, batch(references=1)))[0].facts
+    assert (facts["steps"], facts["guidance"]) == (4, 1.0)
+    assert not engine.abilities().negative_prompts
+    chosen = make_engine("edit_plus", loras=[lora(tiny, "edit_plus")], steps=3, guidance=2).options
+    assert (chosen.steps, chosen.guidance) == (3, 2.0)
+
+
+async def test_the_error_says_that_a_lora_belongs_to_another_model(make_engine: MakeEngine, tiny: Path) -> None:
+    need_package("peft")
+    engine = make_engine(loras=[lora(tiny, "edit_plus")])
+    with pytest.raises(Unavailable, match=r"loras: edit_plus-4steps.safetensors does not belong to klein") as error:
+        await generate(engine, batch())
+    assert str(tiny) not in error.value.message
+
+
+async def test_a_missing_lora_is_reported_with_advice(
+    make_engine: MakeEngine, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    engine = make_engine(loras=[{"path": "some/lora"}])
+    reason = "loras: some/lora is not on this machine; run: framehouse models pull some/lora"
+    with pytest.raises(Unavailable, match=reason):
+        await generate(engine, batch())
+    (check,) = await engine.check()
+    assert (check.ok, check.reason, check.advice) == (False, reason, "framehouse models pull some/lora")
+    (check,) = await make_engine(loras=[{"path": "some/lora/a.safetensors"}]).check()
+    assert check.advice == "framehouse models pull some/lora/a.safetensors"
+    (check,) = await make_engine(loras=[{"path": str(tiny / "loras")}]).check()
+    assert check.reason.startswith("loras: loras contains 2 files; set path to one of them, such as …/loras/edit_plus")
+    (check,) = await make_engine(loras=[{"path": str(tmp_path / "gone.safetensors")}]).check()
+    assert check.reason == "loras: the LoRA gone.safetensors is not on this machine"
+
+
+@pytest.mark.parametrize(
+    ("path", "steps"),
+    [
+        ("lightx2v/Qwen-Image-Edit-2511-Lightning/Qwen-Image-Edit-2511-Lightning-4steps-V1.0-bf16.safetensors", 4),
+        ("lightx2v/Qwen-Image-Lightning-8steps", 8),
+        ("/loras/turbo_8_step.safetensors", 8),
+        ("/loras/portrait-2000steps.safetensors", None),
+        ("/loras/portrait-50steps.safetensors", None),
+        ("/loras/4stepsister.safetensors", None),
+        ("/loras/watercolour.safetensors", None),
+    ],
+)
+def test_the_name_of_a_lora_contains_its_steps(path: str, steps: int | None) -> None:
+    assert Lora(path).steps == steps
+
+
+async def test_the_transformer_is_loaded_from_a_gguf_file(make_engine: MakeEngine, tiny: Path) -> None:
+    need_package("gguf")
+    engine = make_engine(gguf=str(tiny / "klein.gguf"))
+    generated = images(await generate(engine, batch()))[0]
+    assert generated.facts["dtype"] == "float32, gguf weights"
+    original = images(await generate(make_engine(), batch()))[0].pixels
+    difference = np.abs(generated.pixels.astype(int) - original)
+    assert difference.any(), "8-bit blocks differ from 32-bit weights"
+    assert difference.mean() < 10
+
+
+async def test_a_missing_gguf_file_is_reported(make_engine: MakeEngine, tmp_path: Path) -> None:
+    (check,) = await make_engine(gguf=str(tmp_path / "gone.gguf")).check()
+    assert (check.ok, check.reason) == (False, "gguf: the file gone.gguf is not on this machine")
+
+
+async def test_the_attention_backend_is_checked_by_the_installed_library(make_engine: MakeEngine) -> None:
+    assert len(images(await generate(make_engine(attention="_native_math"), batch()))) == 1
+    with pytest.raises(Unavailable, match=r'attention must be one of flash, .*sage.*; it is "fast"'):
+        await generate(make_engine(attention="fast"), batch())
+    if importlib.util.find_spec("flash_attn") is None:
+        with pytest.raises(Unavailable, match=r'attention = "flash": .*install `flash-attn'):
+            await generate(make_engine(attention="flash"), batch())
+
+
 def expansion_of(seed: int = 1) -> Batch:
     size, box = layout(Expansion(right=1), 400, 400)
     photo = ReferenceImage(image_file(400, 400), 400, 400, "original")
@@ -531,6 +691,31 @@ async def test_after_out_of_memory_calls_of_that_size_have_fewer_images(klein: D
     assert {p.facts["batch"] for p in images(await generate(klein, batch(shots=4)))} == {4}
 
 
+async def test_images_that_do_not_fit_are_decoded_in_tiles_from_the_start(make_engine: MakeEngine) -> None:
+    engine = make_engine()
+    load_settings = engine._load_settings
+    engine._load_settings = lambda: load_settings() | {"free_bytes": 114_500_000}  # type: ignore[method-assign]
+    small, large = [
+        images(await generate(engine, batch(size=size)))[0] for size in (size_of("1:1", "1k"), size_of("3:2", "1k"))
+    ]
+    assert small.facts["generated_size"] == "192x192"
+    assert large.facts["generated_size"] == "240x160"
+    assert "decoded_in_tiles" not in small.facts
+    assert large.facts["decoded_in_tiles"] is True
+
+
+async def test_after_decoding_ran_out_of_memory_all_images_are_decoded_in_tiles(make_engine: MakeEngine) -> None:
+    engine = make_engine()
+    for prompt, tiled in (("a fox", False), ("[oom whole] a fox", True), ("a fox", True)):
+        facts = images(await generate(engine, batch(prompt=prompt)))[0].facts
+        assert facts.get("decoded_in_tiles", False) is tiled
+
+
+def test_the_largest_image_that_is_decoded_in_one_piece_depends_on_the_free_memory() -> None:
+    assert device_memory.max_whole_pixels(1.6e9, 1.6, "bfloat16") == 1024 * 1024
+    assert device_memory.max_whole_pixels(1.6e9, 1.6, "float32") == 1024 * 1024 // 2
+
+
 async def test_the_error_says_that_a_single_image_does_not_fit_into_memory(klein: Diffusers) -> None:
     with pytest.raises(
         Unavailable, match=r"192x192 does not fit into the memory of .*out of memory.*max_pixels, or set offload"
@@ -606,7 +791,7 @@ async def test_a_health_check_checks_devices_without_loading_the_model(make_engi
     engine = make_engine(devices=["cpu", "cuda:7"])
     cpu, gpu = await engine.check()
     assert cpu.ok
-    assert "klein with float32 needs about 3 GB" in cpu.reason
+    assert "klein with float32 needs about 4 GB" in cpu.reason
     assert (gpu.ok, "does not exist" in gpu.reason) == (False, True)
     assert engine._queue is None
 
@@ -733,8 +918,22 @@ def test_only_compatible_shots_share_a_call() -> None:
         ({"devices": ["cpu:1"]}, "devices must be"),
         ({"devices": ["cuda", "cuda:0"]}, "devices must not name a device twice"),
         ({"dtype": "fp16"}, "dtype must be omitted or one of bfloat16, float16, float32"),
-        ({"quantize": "int4"}, "quantize must be omitted or one of fp8, int8"),
+        ({"quantize": "int2"}, "quantize must be omitted or one of fp8, int8, nf4, int4"),
         ({"offload": True}, "offload must be omitted or one of model, sequential"),
+        ({"offload": "sequential", "quantize": "nf4"}, 'offload must be omitted or "model" if quantize is "nf4"'),
+        ({"loras": "a"}, "loras must be a list such as"),
+        ({"loras": [{"weight": 1}]}, "loras[0] has no path"),
+        ({"loras": [{"path": "/a.safetensors", "scale": 1}]}, 'only path and weight; it contains "scale"'),
+        ({"loras": [{"path": "/a.safetensors", "weight": "x"}]}, "loras[0].weight must be a number from -10 to 10"),
+        ({"loras": [{"path": "a.safetensors"}]}, "loras[0].path must be the full path of a file or folder"),
+        ({"loras": [{"path": "/a.ckpt"}]}, "loras[0].path must be a .safetensors file"),
+        ({"loras": [{"path": "a/b/c.bin"}]}, "loras[0].path must be a .safetensors file"),
+        ({"loras": [{"path": "a/b/../../c.safetensors"}]}, "loras[0].path must be the full path"),
+        ({"loras": [{"path": "a/b"}, {"path": "a/b"}]}, "loras must not contain a path twice"),
+        ({"gguf": "a.gguf"}, "gguf must be the full path of a .gguf file"),
+        ({"gguf": "/a.gguf", "quantize": "fp8"}, 'quantize must not be "fp8" if gguf is set'),
+        ({"attention": 1}, "attention must be the name of an attention backend"),
+        ({"attention": "flash_hub"}, 'attention must not be "flash_hub", because this backend downloads code'),
         ({"compile": "yes"}, "compile must be true or false"),
         ({"steps": 0}, "steps must be a whole number from 1 to 200"),
         ({"model": "Qwen/Qwen-Image-Edit-2511", "steps": 1}, "steps must be a whole number from 2 to 200"),
@@ -766,19 +965,32 @@ def test_known_and_other_models_have_their_default_abilities() -> None:
     assert Diffusers(model="qwen/qwen-image-edit-2511").options.cite == "Picture {}"
 
 
+def gpu(gb: float, free_gb: float | None = None, capability: str = "8.9") -> dict[str, Any]:
+    device = {"id": "cuda:0", "name": "NVIDIA Card", "memory_bytes": gb * 1e9, "capability": capability}
+    return device | ({} if free_gb is None else {"free_bytes": free_gb * 1e9})
+
+
+def check_gpu(device: dict[str, Any], options: dict[str, Any], **others: Any) -> HealthCheck:
+    parsed = Diffusers(**options).options
+    return device_memory.check_device(device, parsed, device_memory.part_sizes(parsed.defaults, {}), **others)
+
+
 @pytest.mark.parametrize(
     ("gb", "options", "ok", "advice"),
     [
         (24, {}, True, ""),
-        (16, {}, False, 'Set offload = "model".'),
-        (8, {}, False, 'Set quantize = "int8" and offload = "model".'),
-        (4, {}, False, 'Set offload = "sequential".'),
+        (16, {}, False, 'Set quantize = "int8".'),
+        (8, {}, False, 'Set quantize = "nf4", and run: pip install bitsandbytes'),
+        (5, {}, False, 'Set quantize = "nf4" and offload = "model"'),
         (2, {}, False, "Choose a smaller model"),
         (12, {"offload": "model"}, True, ""),
         (12, {"quantize": "int8"}, True, ""),
         (16, {"quantize": "fp8"}, True, ""),
+        (11, {"quantize": "fp8"}, False, 'Set quantize = "int8".'),
+        (5, {"quantize": "nf4"}, False, 'Set quantize = "nf4" and offload = "model"'),
         (24, {"dtype": "float32"}, False, 'Set dtype = "bfloat16"'),
-        (48, {"model": "Qwen/Qwen-Image-Edit-2511"}, False, 'Set offload = "model".'),
+        (24, {"batch": 16}, True, "Set batch = 11"),
+        (48, {"model": "Qwen/Qwen-Image-Edit-2511"}, False, 'Set quantize = "int8".'),
         (80, {"model": "Qwen/Qwen-Image-Edit-2511"}, True, ""),
         (24, {"model": "some/other"}, True, ""),
     ],
@@ -786,19 +998,104 @@ def test_known_and_other_models_have_their_default_abilities() -> None:
 def test_a_gpu_is_healthy_if_the_model_fits_into_its_memory(
     gb: int, options: dict[str, Any], ok: bool, advice: str
 ) -> None:
-    device = {"id": "cuda:0", "name": "NVIDIA Card", "memory_bytes": gb * 1e9, "capability": "8.9"}
-    parsed = Diffusers(**options).options
-    check = device_memory.check_device(device, parsed, device_memory.weight_size(parsed.defaults, {}), ram_bytes=64e9)
+    check = check_gpu(gpu(gb), options, ram_bytes=64e9)
     assert check.reason.startswith(f"NVIDIA Card, {gb} GB")
     assert (check.ok, advice in check.advice, bool(check.advice)) == (ok, True, bool(advice))
 
 
 def test_a_health_check_reports_an_old_gpu_and_too_little_ram() -> None:
-    device = {"id": "cuda:0", "name": "Old", "memory_bytes": 24e9, "capability": "7.5"}
-    options = Diffusers().options
-    weight = device_memory.weight_size(options.defaults, {})
-    assert 'dtype = "float16"' in device_memory.check_device(device, options, weight).advice
-    assert not device_memory.check_device(device, Diffusers(offload="model").options, weight, ram_bytes=8e9).ok
+    assert 'dtype = "float16"' in check_gpu(gpu(24, capability="7.5"), {}).advice
+    too_little = check_gpu(gpu(24), {"offload": "model"}, ram_bytes=8e9)
+    assert (too_little.ok, too_little.advice) == (False, "Choose a smaller model, or set quantize.")
+    assert check_gpu(gpu(24), {"offload": "model", "quantize": "int8"}, ram_bytes=9e9).ok
+    quantized = check_gpu(gpu(24), {"offload": "model", "quantize": "int8"}, ram_bytes=4e9)
+    assert (quantized.ok, quantized.advice) == (False, "Choose a smaller model.")
+
+
+def test_a_health_check_counts_the_memory_that_other_programs_use() -> None:
+    check = check_gpu(gpu(24, free_gb=14), {})
+    assert not check.ok
+    assert "24 GB, of which other programs use 10 GB; " in check.reason
+    assert "more than is free" in check.reason
+    assert check.advice == 'Set quantize = "int8".'
+    assert check_gpu(gpu(24, free_gb=5), {}, loaded_gb=18.5).ok, "models of this process use the rest"
+    loaded = check_gpu(gpu(24, free_gb=5), {}, loaded=True)
+    assert (loaded.ok, loaded.reason.endswith("and is loaded")) == (True, True)
+
+
+def test_a_health_check_counts_the_other_routes_of_the_same_gpu() -> None:
+    others = [("some/other", 10.0)]
+    assert check_gpu(gpu(32), {}, others=others).ok
+    check = check_gpu(gpu(24, free_gb=24), {}, others=others)
+    assert not check.ok
+    assert "does not fit together with some/other (about 10 GB) of other routes" in check.reason
+    assert check.advice == 'Set quantize = "int8". Or use another device for one of them.'
+
+
+@pytest.mark.parametrize(
+    ("offload", "tiled", "images", "total_gb"),
+    [
+        (None, False, 1, 16 + 6.4 + 0.9),
+        (None, True, 1, 16 + 2.4 + 0.9),
+        (None, False, 4, 16 + 9.6 + 0.9),
+        ("model", False, 1, 8 + 2.4 + 0.9),
+        ("sequential", False, 1, 1.5 + 6.4 + 0.9),
+    ],
+)
+def test_the_estimate_for_2k_counts_the_steps_or_the_decoding(
+    offload: str | None, tiled: bool, images: int, total_gb: float
+) -> None:
+    parts = {"transformer": 8.0, "text_encoder": 8.0}
+    combination = device_memory.Combination(None, offload)
+    needs = device_memory.estimate_needs(
+        parts, combination, decode_gb=1.6, images=images, pixels=2048 * 2048, tiled=tiled
+    )
+    assert needs.total_gb == pytest.approx(total_gb)
+
+
+def test_a_health_check_counts_a_gguf_file_and_loras(tmp_path: Path) -> None:
+    for name, size in (("model.gguf", 2e9), ("style.safetensors", 1e9)):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(int(size))
+    assert "needs about 18 GB" in check_gpu(gpu(24), {}).reason
+    with_gguf: dict[str, Any] = {"gguf": str(tmp_path / "model.gguf")}
+    assert "needs about 12 GB" in check_gpu(gpu(24), with_gguf).reason
+    with_gguf["loras"] = [{"path": str(tmp_path / "style.safetensors")}]
+    assert "needs about 14 GB" in check_gpu(gpu(24), with_gguf).reason
+
+
+async def test_free_memory_is_probed_again_after_some_time(
+    make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: list[dict[str, Any]] = [
+        {"devices": [gpu(24, free_gb=24)], "ram_bytes": 64e9},
+        {"reason": "busy"},
+        {"devices": [gpu(24, free_gb=1)], "ram_bytes": 64e9},
+    ]
+    monkeypatch.setattr(diffusers_engine, "probe", lambda *_: answers.pop(0))
+    engine = make_engine(devices=["cuda:0"])
+    assert [(await engine.check())[0].ok for _ in range(2)] == [True, True]
+    assert len(answers) == 2
+    monkeypatch.setattr(diffusers_engine, "_PROBE_AGE_S", -1)
+    assert [(await engine.check())[0].ok for _ in range(2)] == [True, False]
+
+
+async def test_engines_of_one_process_count_each_other_on_a_shared_gpu(
+    make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        diffusers_engine, "probe", lambda *_: {"devices": [gpu(9), gpu(9) | {"id": "cuda:1"}], "ram_bytes": 64e9}
+    )
+    first, second = make_engine(devices=["cuda:0"]), make_engine("z_image", devices="auto")
+    assert [check.ok for check in await first.check()] == [True], "each of the two needs about 4 GB"
+    third = make_engine("edit_plus", devices=["cuda:0"])
+    (check,) = await first.check()
+    assert not check.ok
+    assert "z_image (about 4 GB)" in check.reason
+    assert "edit_plus (about 8 GB)" in check.reason
+    assert [check.ok for check in await second.check()] == [False, True]
+    await third.close()
+    assert [check.ok for check in await first.check()] == [True]
 
 
 def test_parameters_are_counted_by_the_headers_of_the_weight_files(tiny: Path) -> None:

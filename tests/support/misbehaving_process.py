@@ -11,14 +11,19 @@ Words in a prompt select the failure:
 - `[slow S]`: the call starts S seconds late.
 - `[wait FILE]`: the process creates FILE.started. The call starts when FILE exists.
 - `[nan]`: the images consist of NaN.
+- `[oom whole]`: out of memory if images are not decoded in tiles.
+
+The value `free_bytes` of the load command replaces the free memory of the device.
 """
 
 import os
 import re
 import signal
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -27,6 +32,10 @@ from framehouse.engines.diffusers.process import LoadedPipeline, Process, main
 
 class MisbehavingPipeline(LoadedPipeline):
     faulty = False
+
+    def free_bytes(self) -> int | None:
+        free: int | None = self._settings.get("free_bytes")
+        return free
 
     def call(self, pipe: Any, **arguments: Any) -> Any:
         import diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_inpaint as edit_inpaint
@@ -64,7 +73,18 @@ class MisbehavingPipeline(LoadedPipeline):
                 time.sleep(0.01)
         if "[nan]" in prompts:
             return [np.full((64, 64, 3), np.nan, np.float32)] * len(arguments["generator"])
+        if "[oom whole]" in prompts:
+            with mock.patch.object(pipe.vae, "decode", partial(self._decode_tiles_only, pipe.vae, pipe.vae.decode)):
+                return super().call(pipe, **arguments)
         return super().call(pipe, **arguments)
+
+    @staticmethod
+    def _decode_tiles_only(vae: Any, decode: Any, *arguments: Any, **options: Any) -> Any:
+        import torch
+
+        if not vae.use_tiling:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return decode(*arguments, **options)
 
 
 class MisbehavingProcess(Process):

@@ -4,6 +4,7 @@ It runs as a separate program (`python -m tests.support.tiny_models FOLDER`), be
 torch.
 """
 
+import importlib.util
 import json
 import sys
 from collections.abc import Callable, Mapping
@@ -99,7 +100,7 @@ def edit_plus() -> Any:
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-    from framehouse.engines.diffusers.process import build_image_only_processor
+    from framehouse.engines.diffusers.pipeline_loading import build_image_only_processor
 
     tokenizer = create_tokenizer(4096)
     ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>")
@@ -181,6 +182,35 @@ MODELS: dict[str, Callable[[], Any]] = {
     "z_image": z_image,
     "swin2sr": swin2sr,
 }
+_LORA_LAYERS = {"klein": "proj_out", "edit_plus": "transformer_blocks.0.img_mod.1"}
+"""The layers that the LoRAs change. Only Qwen-Image has a layer `img_mod`."""
+
+
+def save_lora(path: Path, pipeline: Any, name: str) -> None:
+    """Save a LoRA that changes the layer `name` of the pipeline's transformer."""
+    import torch
+    from safetensors.torch import save_file
+
+    rows, columns = pipeline.transformer.get_submodule(name).weight.shape
+    path.parent.mkdir(parents=True, exist_ok=True)
+    key = f"transformer.{name}.lora_"
+    save_file({f"{key}A.weight": torch.randn(4, columns), f"{key}B.weight": torch.randn(rows, 4)}, path)
+
+
+def save_gguf(path: Path, pipeline: Any) -> None:
+    """Save the weights of the pipeline's transformer as a GGUF file: 8-bit blocks for matrices, if their shape allows
+    it."""
+    import gguf
+
+    writer = gguf.GGUFWriter(str(path), "flux")
+    for name, tensor in pipeline.transformer.state_dict().items():
+        values = tensor.float().numpy()
+        kind = gguf.GGMLQuantizationType.Q8_0 if values.ndim == 2 and values.shape[1] % 32 == 0 else None
+        writer.add_tensor(name, gguf.quantize(values, kind) if kind else values, raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
 
 
 def build(folder: Path, models: Mapping[str, Callable[[], Any]]) -> None:
@@ -190,7 +220,12 @@ def build(folder: Path, models: Mapping[str, Callable[[], Any]]) -> None:
     torch.set_num_threads(1)
     for name, create in models.items():
         torch.manual_seed(0)
-        create().save_pretrained(folder / name)
+        pipeline = create()
+        pipeline.save_pretrained(folder / name)
+        if layer := _LORA_LAYERS.get(name):
+            save_lora(folder / "loras" / f"{name}-4steps.safetensors", pipeline, layer)
+        if name == "klein" and importlib.util.find_spec("gguf"):
+            save_gguf(folder / "klein.gguf", pipeline)
     if "edit_plus" not in models:
         return
     for path in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,22 +29,27 @@ def pull_model(repository: str, revision: str, as_json: bool) -> None:
 
     To resume an interrupted download, run the same command again. The weights are saved in the standard Hugging
     Face cache (HF_HOME, HF_HUB_CACHE). Gated repositories require the environment variable HF_TOKEN.
+    To download a single LoRA, add the path of its file to REPOSITORY: owner/name/file.safetensors.
 
     Example: framehouse models pull black-forest-labs/FLUX.2-klein-4B
     """
     import signal
 
     from framehouse.engines.diffusers.hub import PullFailed
+    from framehouse.engines.diffusers.loras import split_repository
     from framehouse.engines.diffusers.model_defaults import DEFAULT_MODEL, KNOWN_MODELS
-    from framehouse.engines.diffusers.weights import REPOSITORY
 
-    if not REPOSITORY.fullmatch(repository):
-        raise click.UsageError(f'"{repository}" is not the name of a repository; an example is {DEFAULT_MODEL}')
+    repository_and_file = repository
+    repository, only = split_repository(repository)
+    if not repository or (only and not only.endswith(".safetensors")):
+        raise click.UsageError(
+            f'"{repository_and_file}" is not the name of a repository; an example is {DEFAULT_MODEL}'
+        )
     # The handler is set explicitly, because shells start background jobs with SIGINT ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        pulled = _pull_with_progress(repository, revision, quiet=as_json)
+        pulled = _pull_with_progress(repository, revision, only, quiet=as_json)
     except PullFailed as error:
         raise Problem(str(error)) from error
     except KeyboardInterrupt:
@@ -70,7 +76,7 @@ def _interrupt(_number: int, _frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _pull_with_progress(repository: str, revision: str, *, quiet: bool) -> Pulled:
+def _pull_with_progress(repository: str, revision: str, only: str, *, quiet: bool) -> Pulled:
     """Download the weights. Unless `quiet` is true, show a progress bar. Raises PullFailed if the download fails."""
     import asyncio
 
@@ -89,7 +95,33 @@ def _pull_with_progress(repository: str, revision: str, *, quiet: bool) -> Pulle
                 bars[step] = progress.add_task(step.capitalize(), total=total)
             progress.update(bars[step], completed=done)
 
-        return asyncio.run(pull(repository, revision, show_progress))
+        return asyncio.run(pull(repository, revision, show_progress, only=only))
+
+
+@models.command("plan")
+@click.argument("model")
+@click.option("--vram", "vram_gb", type=click.FloatRange(1, 1000), metavar="GB", help="Memory of the GPU.")
+@click.option("--batch", type=click.IntRange(1, 64), default=4, show_default=True, help="Images per call.")
+@click.option(
+    "--resolution",
+    type=click.Choice(["1k", "2k", "4k"], case_sensitive=False),
+    default="1k",
+    show_default=True,
+    help="Resolution of the images.",
+)
+@click.option("--revision", default="main", show_default=True, help="A branch, a tag or a commit.")
+@json_option
+def plan_model(model: str, vram_gb: float | None, batch: int, resolution: str, revision: str, as_json: bool) -> None:
+    """Show which options let MODEL fit on a GPU, and estimate the memory that each of them needs.
+
+    MODEL is a repository, or the full path of a folder. Its sizes are read from the headers of the files on this
+    machine. The sizes of some models are known without their files. The command loads no weights.
+
+    Example: framehouse models plan black-forest-labs/FLUX.2-klein-4B --vram 16
+    """
+    from framehouse.cli.model_plan import print_plan
+
+    print_plan(model, vram_gb, batch=batch, resolution=resolution, revision=revision, as_json=as_json)
 
 
 @models.command("list")
@@ -110,7 +142,7 @@ def list_models(data_dir: Path | None, config: Path | None, as_json: bool) -> No
             "revision": revision,
             "commit": weights.revision,
             "size_bytes": weights.size_bytes,
-            "missing": weights.missing,
+            "missing": "" if weights.is_lora else weights.missing,
             "pipeline": weights.pipeline,
             "in_table": name in KNOWN_MODELS,
             "models": sorted(model for model, repository in used if repository == name),
@@ -133,7 +165,11 @@ def list_models(data_dir: Path | None, config: Path | None, as_json: bool) -> No
             row["revision"],
             _size_text(row["size_bytes"]),
             state,
-            _settings_text(row["repository"]) if row["in_table"] else "from the pipeline",
+            _settings_text(row["repository"])
+            if row["in_table"]
+            else "from the pipeline"
+            if row["pipeline"]
+            else "none",
             ", ".join(row["models"]) or "no route",
         )
     Console().print(table)
@@ -151,7 +187,9 @@ def _settings_text(repository: str) -> str:
 
 def _used_repositories(data_dir: Path | None, config: Path | None) -> set[tuple[str, str]]:
     """Return pairs of a configured model and a repository that the model uses with the diffusers engine."""
+    from framehouse.engines.diffusers.loras import check_loras
     from framehouse.engines.diffusers.model_defaults import DEFAULT_MODEL
+    from framehouse.engines.option_checks import BadOption
     from framehouse.settings import load_settings
 
     routes = [
@@ -160,9 +198,12 @@ def _used_repositories(data_dir: Path | None, config: Path | None) -> set[tuple[
         for route in model_routes
     ]
     diffusers = [(name, route) for name, route in routes if route.get("engine") == "diffusers"]
-    return {(name, str(route.get("model", DEFAULT_MODEL))) for name, route in diffusers} | {
-        (name, str(route["upscaler"])) for name, route in diffusers if "upscaler" in route
-    }
+    used = {(name, str(route.get("model", DEFAULT_MODEL))) for name, route in diffusers}
+    used |= {(name, str(route["upscaler"])) for name, route in diffusers if "upscaler" in route}
+    for name, route in diffusers:
+        with suppress(BadOption):  # the server reports invalid options
+            used |= {(name, lora.repository) for lora in check_loras(route.get("loras", ())) if lora.repository}
+    return used
 
 
 def _size_text(count: int) -> str:

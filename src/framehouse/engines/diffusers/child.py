@@ -153,7 +153,8 @@ def probe(command: Sequence[str], limit_s: float) -> dict[str, Any]:
     """List the devices of this machine. Runs a process that imports torch, and blocks the calling thread.
 
     The result contains `ram_bytes` (the memory of the machine) and `devices`. Each device has an `id`, a `name`,
-    `memory_bytes` and a `capability` (the CUDA compute capability, or an empty string for other devices). Only the best
+    `memory_bytes` and a `capability` (the CUDA compute capability, or an empty string for other devices). An NVIDIA GPU
+    also has `free_bytes`, the memory that no process uses. Only the best
     available kind of device is listed: NVIDIA GPUs, or else Apple's GPU, or else the CPU. If the devices cannot be
     listed, the result contains only `reason`.
     """

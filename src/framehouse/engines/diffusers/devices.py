@@ -47,6 +47,7 @@ class DeviceThread(threading.Thread):
         self.max_images: dict[MemoryKey, int] = {}
         self.description: dict[str, Any] = {}
         self.load_error = ""
+        self.peak_bytes = 0
         self._queue = shots
         self._inbox: Inbox = queue.SimpleQueue()
         self._child: ChildProcess | None = None
@@ -154,6 +155,7 @@ class DeviceThread(threading.Thread):
         match end:
             case {"event": "done"}:
                 self._faults = 0
+                self.peak_bytes = end.get("peak_bytes", 0)
                 self.cooldown.end()
                 self._queue.call_succeeded(first.memory_key, len(shots), time.monotonic() - began)
                 self._fail(left, Broken("the model returned too few images"))

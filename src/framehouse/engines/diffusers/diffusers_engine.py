@@ -7,6 +7,8 @@ import asyncio
 import importlib.util
 import os
 import threading
+import time
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, suppress
 from dataclasses import replace
@@ -26,15 +28,19 @@ from framehouse.engines.diffusers.devices import DeviceThread
 from framehouse.engines.diffusers.diffusers_options import (
     AUTO,
     DTYPES,
+    FOUR_BITS,
     OFFLOAD,
     QUANTIZE,
     DiffusersOptions,
+    check_attention,
     check_choice,
     check_devices,
+    check_gguf,
     check_model,
     public_name,
     with_defaults,
 )
+from framehouse.engines.diffusers.loras import LoraMissing, check_loras
 from framehouse.engines.diffusers.pipeline_classes import from_json
 from framehouse.engines.diffusers.shot_queue import Device, DeviceSettings, ShotQueue, Step
 from framehouse.engines.diffusers.weights import Weights, find_weights
@@ -49,8 +55,14 @@ _PACKAGES = ("torch", "diffusers", "transformers", "accelerate")
 _PROBE_LIMIT_S = 60.0
 _SEED_STEP = 1_000_003
 """The difference between the seeds of two attempts for one image. It is larger than the number of images of a task."""
+_PROBE_AGE_S = 600.0
+"""The age at which a check probes the GPUs again, because other programs may use more or less of their memory."""
 _MAX_PIXELS = 8192 * 8192
 """The largest allowed value of the option `max_pixels`. No task requests a larger image."""
+
+
+_open_engines: "weakref.WeakSet[Diffusers]" = weakref.WeakSet()
+"""The engines of this process, which may share devices."""
 
 
 class Diffusers:
@@ -69,6 +81,9 @@ class Diffusers:
         dtype: str = "bfloat16",
         quantize: str | None = None,
         offload: str | None = None,
+        loras: object = (),
+        gguf: str | None = None,
+        attention: str | None = None,
         compile: bool = False,
         steps: int | None = None,
         guidance: float | None = None,
@@ -107,6 +122,12 @@ class Diffusers:
         if max_input_images > (limit := defaults.input_image_limit):
             reason = "accepts one input image per call" if limit else "generates only from text"
             raise BadOption(f"max_references must be at most {limit}: {model} {reason}")
+        if quantize in FOUR_BITS and offload == "sequential":
+            raise BadOption(f'offload must be omitted or "model" if quantize is "{quantize}"')
+        checked_loras = check_loras(loras)
+        if lora_steps := next(filter(None, (lora.steps for lora in checked_loras)), None):
+            steps = max(lora_steps, defaults.min_steps) if steps is None else steps
+            guidance = 1.0 if guidance is None else guidance
         self._options = DiffusersOptions(
             model=model,
             revision=revision,
@@ -114,6 +135,10 @@ class Diffusers:
             dtype=check_choice("dtype", dtype, DTYPES) or DTYPES[0],
             quantize=check_choice("quantize", quantize, QUANTIZE),
             offload=check_choice("offload", offload, OFFLOAD),
+            loras=checked_loras,
+            lora_steps=lora_steps,
+            gguf=check_gguf(gguf, quantize),
+            attention=check_attention(attention),
             compile=compile,
             steps=defaults.steps if steps is None else check_integer("steps", steps, defaults.min_steps, 200),
             guidance=defaults.guidance if guidance is None else check_number("guidance", guidance, 0, 30),
@@ -137,6 +162,10 @@ class Diffusers:
         self._queue: ShotQueue | None = None
         self._lock = threading.Lock()
         self._probed: dict[str, Any] = {}
+        self._probed_at = 0.0
+        self._loaded_gb: dict[str, float] = {}
+        """The estimated memory that models of this process used on each GPU when the GPUs were probed."""
+        _open_engines.add(self)
 
     @property
     def options(self) -> DiffusersOptions:
@@ -263,6 +292,26 @@ class Diffusers:
             with suppress(Unavailable):  # `check` reports the problem
                 await asyncio.to_thread(self._started_queue)
 
+    def may_use(self, gpu: str) -> bool:
+        """Return whether this engine loads its model onto a GPU, such as "cuda:0", when it gets a task."""
+        if not gpu.startswith("cuda") or (self.options.devices and gpu not in self.options.devices):
+            return False
+        return self._missing_requirement() is None
+
+    def has_loaded(self, device: str) -> bool:
+        queue = self._queue
+        return any(d.device == device and d.loaded for d in queue.devices) if queue else False
+
+    @property
+    def needed_gb(self) -> float:
+        """The estimated memory that the route needs on each of its devices. 0 means unknown."""
+        parts = self._part_sizes()
+        return device_memory.route_needs(parts, self.options).total_gb if parts else 0.0
+
+    def _part_sizes(self) -> dict[str, float]:
+        weights = find_weights(self.options.model, self.options.revision)
+        return device_memory.part_sizes(self.options.defaults, weights.parameter_counts if weights else {})
+
     async def check(self) -> list[HealthCheck]:
         """Check the installed packages and weights, and each device.
 
@@ -272,6 +321,7 @@ class Diffusers:
         return await asyncio.to_thread(self._check)
 
     async def close(self) -> None:
+        _open_engines.discard(self)
         with self._lock:
             queue = self._queue
         if queue:
@@ -346,9 +396,27 @@ class Diffusers:
             probed = probe(self._command, _PROBE_LIMIT_S)
             if "reason" in probed:
                 raise Unavailable(str(probed["reason"]))
-            self._probed = probed
+            self._use_probed(probed)
         devices: list[dict[str, Any]] = self._probed["devices"]
         return devices
+
+    def _probe_free_memory(self) -> None:
+        """Probe the devices again if the latest result contains free memory that may have changed.
+
+        If the devices cannot be listed, the latest result is kept. Blocks the calling thread.
+        """
+        has_free_memory = any("free_bytes" in device for device in self._probe_devices())
+        if has_free_memory and time.monotonic() - self._probed_at > _PROBE_AGE_S:
+            probed = probe(self._command, _PROBE_LIMIT_S)
+            if "reason" not in probed:
+                self._use_probed(probed)
+
+    def _use_probed(self, probed: dict[str, Any]) -> None:
+        self._probed, self._probed_at = probed, time.monotonic()
+        self._loaded_gb = {
+            device["id"]: sum(e.needed_gb for e in list(_open_engines) if e.has_loaded(device["id"]))
+            for device in probed["devices"]
+        }
 
     def _missing_requirement(self) -> HealthCheck | None:
         """Return an unhealthy result if packages or weights are not installed. Otherwise, return None."""
@@ -361,12 +429,22 @@ class Diffusers:
             except Unavailable as error:
                 advice = "" if Path(model or "").is_absolute() else f"framehouse models pull {model}"
                 return HealthCheck(public_name(model or ""), ok=False, reason=error.message, advice=advice)
+        try:
+            for lora in self.options.loras:
+                lora.find_file()
+        except LoraMissing as error:
+            return HealthCheck(self.options.model_name, ok=False, reason=error.message, advice=error.advice)
+        if self.options.gguf and not Path(self.options.gguf).is_file():
+            missing = f"gguf: the file {Path(self.options.gguf).name} is not on this machine"
+            return HealthCheck(self.options.model_name, ok=False, reason=missing)
         return None
 
     def _load_settings(self) -> dict[str, Any]:
         """Return the fields of the load command for a child process. Raises Unavailable if weights are missing."""
         options = self.options
         weights = _complete_weights(options.model, options.revision)
+        if (options.loras or options.gguf) and (problem := self._missing_requirement()):
+            raise Unavailable(problem.reason)
         return {
             "model": options.model_name,
             "folder": str(weights.folder),
@@ -374,11 +452,18 @@ class Diffusers:
             "dtype": options.dtype,
             "quantize": options.quantize,
             "offload": options.offload,
+            "loras": [
+                {"name": lora.name, "file": str(lora.find_file()), "weight": lora.weight} for lora in options.loras
+            ],
+            "lora_steps": options.lora_steps,
+            "gguf": options.gguf,
+            "attention": options.attention,
             "compile": options.compile,
             "steps": options.steps,
             "guidance": options.guidance,
             "negative_prompt": options.negative_prompt,
             "arguments": options.defaults.arguments,
+            "decode_gb": options.defaults.decode_gb,
             "min_steps": options.defaults.min_steps,
             "upscaler": str(_complete_weights(options.upscaler).folder) if options.upscaler else None,
             "upscaler_name": public_name(options.upscaler) if options.upscaler else None,
@@ -389,13 +474,13 @@ class Diffusers:
             return [missing]
         try:
             with self._lock:
+                self._probe_free_memory()
                 devices = {device["id"]: device for device in self._probe_devices()}
         except Unavailable as error:
             return [HealthCheck("devices", ok=False, reason=error.message)]
         ram = self._probed["ram_bytes"]
         devices.setdefault("cpu", {"id": "cpu", "name": "CPU", "memory_bytes": ram})
-        weights = find_weights(self.options.model, self.options.revision)
-        size = device_memory.weight_size(self.options.defaults, weights.parameter_counts if weights else {})
+        parts = self._part_sizes()
         checks = []
         running = {device.device: device for device in self._queue.devices} if self._queue else {}
         for name in self.options.devices or [name for name in devices if name != "cpu"] or ["cpu"]:
@@ -407,7 +492,16 @@ class Diffusers:
                 advice = "Correct the devices option, or check the GPU driver."
                 checks.append(HealthCheck(name, ok=False, reason=reason, advice=advice))
             else:
-                check = device_memory.check_device(devices[name], self.options, size, ram_bytes=ram)
+                others = [e for e in list(_open_engines) if e is not self and e.may_use(name)]
+                check = device_memory.check_device(
+                    devices[name],
+                    self.options,
+                    parts,
+                    ram_bytes=ram,
+                    loaded_gb=self._loaded_gb.get(name, 0.0),
+                    others=[(e.options.model_name, e.needed_gb) for e in others],
+                    loaded=self.has_loaded(name),
+                )
                 checks.append(replace(check, reason=check.reason + _state(device)))
         return checks
 
@@ -450,7 +544,10 @@ def _state(device: Device | None) -> str:
     """Return the end of a sentence that says whether the model is loaded. Empty if this is not known."""
     if device and device.step is Step.LOAD:
         return "; the model is being loaded"
-    return "; the model is loaded" if device and device.loaded else ""
+    if device and device.loaded:
+        used = f" and has used up to {device.peak_bytes / 1e9:.1f} GB" if device.peak_bytes else ""
+        return f"; the model is loaded{used}"
+    return ""
 
 
 def _similarity(first_frame: bytes, generated: GeneratedImage) -> float:

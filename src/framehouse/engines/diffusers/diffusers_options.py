@@ -5,13 +5,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from framehouse.engines.diffusers.loras import Lora
 from framehouse.engines.diffusers.model_defaults import MAX_REFERENCES, ModelDefaults
 from framehouse.engines.diffusers.weights import REPOSITORY
-from framehouse.engines.option_checks import BadOption
+from framehouse.engines.option_checks import BadOption, as_json
 
 AUTO = "auto"
 DTYPES = ("bfloat16", "float16", "float32")
-QUANTIZE = ("fp8", "int8")
+QUANTIZE = ("fp8", "int8", "nf4", "int4")
+FOUR_BITS = ("nf4", "int4")
 OFFLOAD = ("model", "sequential")
 
 
@@ -20,7 +22,7 @@ class DiffusersOptions:
     """The options of a route. Each omitted option has the model's default value.
 
     `docs/diffusers.md` explains the options. `devices` is empty for "auto". `max_input_images` is the value of the
-    route's option `max_references`.
+    route's option `max_references`. `lora_steps` is the number of steps in the name of a LoRA (see `Lora.steps`).
     """
 
     model: str
@@ -29,6 +31,10 @@ class DiffusersOptions:
     dtype: str
     quantize: str | None
     offload: str | None
+    loras: tuple[Lora, ...]
+    lora_steps: int | None
+    gguf: str | None
+    attention: str | None
     compile: bool
     steps: int | None
     guidance: float | None
@@ -124,3 +130,29 @@ def check_choice(name: str, value: object, choices: Sequence[str]) -> str | None
     if value is not None and value not in choices:
         raise BadOption(f"{name} must be omitted or one of {', '.join(choices)}")
     return str(value) if value is not None else None
+
+
+def check_gguf(gguf: object, quantize: object) -> str | None:
+    """Return the path of the GGUF file, or None if the option was omitted. Raises BadOption."""
+    if gguf is None:
+        return None
+    path = Path(gguf).expanduser() if isinstance(gguf, str) else Path()
+    if not path.is_absolute() or path.suffix.lower() != ".gguf":
+        raise BadOption("gguf must be the full path of a .gguf file, which contains the weights of the transformer")
+    if quantize == "fp8":
+        raise BadOption('quantize must not be "fp8" if gguf is set, because both apply to the transformer')
+    return str(path)
+
+
+def check_attention(attention: object) -> str | None:
+    """Return the name of the attention backend, or None if the option was omitted. Raises BadOption.
+
+    The child process checks whether the installed diffusers library has a backend with this name.
+    """
+    if attention is None:
+        return None
+    if not isinstance(attention, str) or not attention:
+        raise BadOption('attention must be the name of an attention backend, such as "flash" or "sage"')
+    if attention.endswith("_hub"):
+        raise BadOption(f"attention must not be {as_json(attention)}, because this backend downloads code")
+    return attention

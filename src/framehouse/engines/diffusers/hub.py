@@ -62,8 +62,10 @@ OnProgress = Callable[[str, int, int], None]
 bytes."""
 
 
-async def pull(repository: str, revision: str, on_progress: OnProgress) -> Pulled:
+async def pull(repository: str, revision: str, on_progress: OnProgress, *, only: str = "") -> Pulled:
     """Download the missing files of a repository and verify all files. Raises PullFailed.
+
+    If `only` is the path of a file in the repository, the function downloads no other files.
 
     A damaged file is removed, so that the next pull downloads the file again. After an interruption, the next pull
     continues after the last byte that was written.
@@ -77,7 +79,7 @@ async def pull(repository: str, revision: str, on_progress: OnProgress) -> Pulle
             httpx.AsyncClient(headers=headers, timeout=timeout, follow_redirects=True)
         )
         hub = _Hub(client, endpoint, repository)
-        commit, files = await hub.list_files(revision)
+        commit, files = await hub.list_files(revision, only)
         folder = repository_folder(repository)
         blobs, snapshot = folder / "blobs", folder / "snapshots" / commit
         try:
@@ -120,8 +122,10 @@ class _Hub:
     def __init__(self, client: httpx.AsyncClient, endpoint: str, repository: str) -> None:
         self._client, self._endpoint, self._repository = client, endpoint, repository
 
-    async def list_files(self, revision: str) -> tuple[str, list[RemoteFile]]:
+    async def list_files(self, revision: str, only: str = "") -> tuple[str, list[RemoteFile]]:
         """Return the commit of the revision, and the files that the repository's pipeline or single model needs.
+
+        If `only` is not empty, only this file is returned.
 
         A repository without a pipeline contains a single model, such as an upscaler.
         """
@@ -136,6 +140,10 @@ class _Hub:
                     sha256 = entry["lfs"]["oid"] if entry.get("lfs") else ""
                     files[entry["path"]] = RemoteFile(entry["path"], entry["size"], entry["oid"], sha256)
             page = answer.links.get("next", {}).get("url")
+        if only:
+            if only not in files:
+                raise PullFailed(f"{self._repository} contains no file {only}.")
+            return commit, [files[only]]
         parts = [""]
         if INDEX in files:
             index = (await self._get(f"/{self._repository}/resolve/{commit}/{INDEX}")).json()

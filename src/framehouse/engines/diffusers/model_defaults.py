@@ -40,6 +40,7 @@ class ModelDefaults:
     `known`: true if the model or its pipeline class is known. Otherwise, the class is inspected when it is loaded.
     `all_gb`, `largest_gb`: the total size of all parts of the model, and the size of its largest part, in GB at 16 bits
         per parameter. 0 means unknown.
+    `decode_gb`: the memory in GB that decoding one image of 1024x1024 pixels needs, in addition to the weights.
     """
 
     steps: int | None = None
@@ -61,6 +62,7 @@ class ModelDefaults:
     known: bool = True
     all_gb: float = 0.0
     largest_gb: float = 0.0
+    decode_gb: float = 1.6
     licence: str = ""
 
 
@@ -69,12 +71,13 @@ _CLASS_SETTINGS: dict[str, dict[str, Any]] = {
     "Flux2KleinKVPipeline": {"max_input_images": 4, "max_pixels": 2048 * 2048},
     "Flux2Pipeline": {"max_input_images": 6, "max_pixels": 2048 * 2048},
     "Krea2Pipeline": {"max_pixels": 2048 * 2048},
-    "QwenImagePipeline": {"max_pixels": 1328 * 1328},
-    "QwenImageEditPipeline": {"max_pixels": 1328 * 1328},
+    "QwenImagePipeline": {"max_pixels": 1328 * 1328, "decode_gb": 3.6},
+    "QwenImageEditPipeline": {"max_pixels": 1328 * 1328, "decode_gb": 3.6},
     "QwenImageEditPlusPipeline": {
         "cite": "Picture {}",  # the pipeline adds "Picture 1: " before the first reference
         "max_input_images": 3,
         "max_pixels": 1328 * 1328,
+        "decode_gb": 3.6,
         "min_steps": 2,  # with a single step, the schedule ends in NaN, so the image is black
     },
     "QwenImage21Pipeline": {"cite": "<image{}>", "max_input_images": 10, "max_pixels": 2048 * 2048},

@@ -10,11 +10,12 @@ import inspect
 import os
 import platform
 import queue
+import resource
 import sys
 import threading
 import warnings
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -22,15 +23,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from framehouse.domain.errors import Broken
-from framehouse.engines.diffusers import wire
+from framehouse.engines.diffusers import device_memory, wire
 from framehouse.engines.diffusers.call_errors import LoadFailed, is_out_of_memory, kind_of_failure, reason_of
 from framehouse.engines.diffusers.pipeline_arguments import PipelineArguments
 from framehouse.engines.diffusers.pipeline_classes import as_event
 from framehouse.engines.diffusers.pipeline_inspection import describe
+from framehouse.engines.diffusers.pipeline_loading import load_pipeline
 from framehouse.engines.diffusers.upscaling import Upscaler
 from framehouse.engines.image_files import decode_reference_rgb
-
-_LARGE_PARTS = ("transformer", "text_encoder", "unet")
 
 
 class Cancelled(BaseException):
@@ -105,6 +105,8 @@ class Process:
                 pipeline.free_memory()
             except Exception as error:  # noqa: BLE001 - the device is in an unknown state
                 end = {"event": "device_fault", "reason": reason_of(error)}
+        if end["event"] == "done":
+            end["peak_bytes"] = pipeline.peak_bytes()
         self.send(end)
 
     def _report_progress(self, share: float) -> None:
@@ -130,13 +132,20 @@ class LoadedPipeline:
 
             self._dtype = getattr(torch, settings["dtype"])
             device = find_devices(self._device)["devices"][0]
-            self._pipe = _load(settings, self._dtype)
+            self._pipe = load_pipeline(settings, self._dtype)
             described = describe(type(self._pipe))
             self._one_image_per_call = described.one_image_per_call
             self._inpaint_pipe: Any = None
             self._inpaint_class = described.inpaint_pipeline
             self._arguments = PipelineArguments(self._pipe, described, settings)
             self._upscaler = Upscaler(settings["upscaler"], self._device) if settings["upscaler"] else None
+            free = self.free_bytes()
+            self._max_whole_pixels = (
+                sys.maxsize
+                if free is None
+                else device_memory.max_whole_pixels(free, settings["decode_gb"], settings["dtype"])
+            )
+            """Images with more pixels are decoded in tiles."""
         except LoadFailed:
             raise
         except ModuleNotFoundError as error:
@@ -155,7 +164,12 @@ class LoadedPipeline:
         """The metadata that all images of this pipeline share."""
         settings = self._settings
         facts = {"model": settings["model"]} | self._arguments.facts
-        facts["dtype"] = settings["dtype"] + (f", {settings['quantize']} weights" if settings["quantize"] else "")
+        if settings["loras"]:
+            facts["loras"] = ", ".join(f"{lora['name']} ({lora['weight']:g})" for lora in settings["loras"])
+        if self._tiled(self._pipe):
+            facts["decoded_in_tiles"] = True
+        formats = ["gguf"] * bool(settings["gguf"]) + [settings["quantize"]] * bool(settings["quantize"])
+        facts["dtype"] = settings["dtype"] + "".join(f", {name} weights" for name in formats)
         if settings["revision"]:
             facts["revision"] = settings["revision"][:12]
         return facts
@@ -208,10 +222,14 @@ class LoadedPipeline:
     def call(self, pipe: Any, **arguments: Any) -> Any:
         """Call a pipeline, and return its images.
 
-        If a call for a single image runs out of memory and the pipeline can decode in tiles, the call is repeated and
-        its image is decoded in tiles. From then on, all images are decoded in tiles.
+        Images are decoded in tiles if they are too large for the memory that was free after loading. If a call for a
+        single image runs out of memory and the pipeline can decode in tiles, the call is repeated and its image is
+        decoded in tiles. From then on, all images are decoded in tiles.
         """
         vae = getattr(pipe, "vae", None)
+        if vae is not None and hasattr(vae, "use_tiling"):
+            tile = arguments["width"] * arguments["height"] > self._max_whole_pixels
+            (vae.enable_tiling if tile else vae.disable_tiling)()
         try:
             return _images_of(pipe(**arguments))
         except Exception as error:
@@ -219,12 +237,35 @@ class LoadedPipeline:
             if not is_out_of_memory(error) or len(arguments["generator"]) > 1 or tiled:
                 raise
         self.free_memory()
+        self._max_whole_pixels = 0
         assert vae is not None
         vae.enable_tiling()
         message = "an image was too large to decode in one piece; all images are now decoded in tiles"
         print(message, file=sys.stderr)  # noqa: T201 - the engine copies standard error into its log
         arguments["generator"] = [g.manual_seed(g.initial_seed()) for g in arguments["generator"]]
         return _images_of(pipe(**arguments))
+
+    def peak_bytes(self) -> int:
+        """Return the largest amount of memory that this process has used: of the GPU, or of the RAM without a GPU."""
+        if self._device == "cuda":
+            import torch
+
+            return int(torch.cuda.max_memory_reserved())
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+    def free_bytes(self) -> int | None:
+        """Return the free memory of the device. None if it is not an NVIDIA GPU."""
+        if self._device != "cuda":
+            return None
+        import torch
+
+        unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+        return int(torch.cuda.mem_get_info()[0] + unused)
+
+    @staticmethod
+    def _tiled(pipe: Any) -> bool:
+        return bool(getattr(getattr(pipe, "vae", None), "use_tiling", False))
 
     def _inpainting(self) -> Any:
         """Return the inpainting pipeline, which uses the same weights. The first call creates the pipeline."""
@@ -323,105 +364,6 @@ def _resize(image: NDArray[np.float32], width: int, height: int) -> NDArray[np.f
     return array
 
 
-def _load(settings: dict[str, Any], dtype: Any) -> Any:
-    """Load the pipeline onto its device.
-
-    Only local safetensors files are loaded, because they contain only numbers and no code.
-    """
-    import diffusers
-    import transformers
-
-    for library in (diffusers, transformers):
-        library.utils.logging.set_verbosity_error()  # warnings of these libraries quote prompts
-        library.utils.logging.disable_progress_bar()
-    device, offload = settings["device"], settings["offload"]
-    if offload and device == "cpu":
-        raise LoadFailed("offload needs a GPU, but this device is the CPU; remove the option offload")
-    folder = Path(settings["folder"])
-    arguments: dict[str, Any] = {}
-    if (folder / "processor").is_dir() and not _has_torchvision():
-        arguments["processor"] = load_image_only_processor(folder / "processor")
-    if settings["quantize"] == "int8":
-        arguments["quantization_config"] = _int8_config(folder)
-    pipe = diffusers.DiffusionPipeline.from_pretrained(
-        str(folder), dtype=dtype, local_files_only=True, use_safetensors=True, **arguments
-    )
-    if settings["quantize"] == "fp8":
-        import torch
-
-        _largest_part(pipe).enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=dtype)
-    if offload == "model":
-        pipe.enable_model_cpu_offload(device=device)
-    elif offload == "sequential":
-        pipe.enable_sequential_cpu_offload(device=device)
-    else:
-        pipe.to(device)
-    pipe.set_progress_bar_config(disable=True)
-    if hasattr(getattr(pipe, "vae", None), "enable_slicing"):
-        pipe.vae.enable_slicing()  # the images of a call are decoded one by one
-    if settings["compile"]:
-        _largest_part(pipe).compile_repeated_blocks(dynamic=True)
-    return pipe
-
-
-def _largest_part(pipe: Any) -> Any:
-    part = getattr(pipe, "transformer", None) or getattr(pipe, "unet", None)
-    if part is None:
-        raise LoadFailed("this pipeline has no transformer; remove the options quantize and compile")
-    return part
-
-
-def _int8_config(folder: Path) -> Any:
-    """Return the configuration with which the weights of the large parts are stored as 8-bit integers.
-
-    Parts from diffusers and parts from transformers need configurations of different classes.
-    """
-    import diffusers
-    import torchao.quantization
-    import transformers
-
-    int8 = torchao.quantization.Int8WeightOnlyConfig()
-    index = diffusers.DiffusionPipeline.load_config(str(folder), local_files_only=True)
-    configs = {"diffusers": diffusers.TorchAoConfig(int8), "transformers": transformers.TorchAoConfig(int8)}
-    parts = {name: configs[index[name][0]] for name in _LARGE_PARTS if name in index and index[name][0] in configs}
-    return diffusers.PipelineQuantizationConfig(quant_mapping=parts)
-
-
-def _has_torchvision() -> bool:
-    try:
-        import torchvision  # noqa: F401
-    except (ImportError, RuntimeError):  # RuntimeError: torchvision was built for another version of torch
-        return False
-    return True
-
-
-def load_image_only_processor(folder: Path) -> Any:
-    """Load a Qwen2-VL processor from a folder, but without video support, which would need torchvision."""
-    from transformers import Qwen2Tokenizer
-    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
-
-    # Nothing is downloaded here. hub.py downloaded the files of a specific commit and verified their checksums.
-    images = Qwen2VLImageProcessorPil.from_pretrained(str(folder), local_files_only=True)  # nosec B615
-    tokenizer = Qwen2Tokenizer.from_pretrained(str(folder), local_files_only=True)  # nosec B615
-    return build_image_only_processor(images, tokenizer)
-
-
-def build_image_only_processor(images: Any, tokenizer: Any) -> Any:
-    """Combine an image processor and a tokenizer into a Qwen2-VL processor that does not support videos."""
-    from transformers import Qwen2VLProcessor
-    from transformers.processing_utils import ProcessorMixin
-
-    class ImageOnlyProcessor(Qwen2VLProcessor):  # type: ignore[misc]
-        def __init__(self, image_processor: Any = None, tokenizer: Any = None, **_: Any) -> None:
-            for kind in ("image", "video"):
-                token = getattr(tokenizer, f"{kind}_token", f"<|{kind}_pad|>")
-                setattr(self, f"{kind}_token", token)
-                setattr(self, f"{kind}_token_id", tokenizer.convert_tokens_to_ids(token))
-            ProcessorMixin.__init__(self, image_processor, tokenizer)
-
-    return ImageOnlyProcessor(images, tokenizer)
-
-
 def find_devices(kind: str = "") -> dict[str, Any]:
     """List the devices of a kind (`cuda`, `mps`, `cpu`), or of the best available kind if `kind` is empty.
 
@@ -439,6 +381,8 @@ def find_devices(kind: str = "") -> dict[str, Any]:
             gpu = torch.cuda.get_device_properties(number)
             devices.append({"id": f"cuda:{number}", "name": gpu.name, "memory_bytes": gpu.total_memory,
                             "capability": f"{gpu.major}.{gpu.minor}"})  # fmt: skip
+            with suppress(RuntimeError):  # the GPU may be full or faulty
+                devices[-1]["free_bytes"] = torch.cuda.mem_get_info(number)[0]
     elif kind in ("", "mps") and torch.backends.mps.is_available():
         devices.append({"id": "mps", "name": f"Apple {platform.machine()}", "memory_bytes": ram, "capability": ""})
     elif kind in ("", "cpu"):

@@ -65,6 +65,9 @@ class Device(Protocol):
     """The reason why the latest attempt to load the model failed, or why the device has failed repeatedly. Empty if
     the model was loaded since then, or if there has been no attempt yet."""
 
+    peak_bytes: int
+    """The largest amount of memory that the current process of the device has used. 0 means unknown."""
+
     @property
     def pid(self) -> int | None: ...
 

@@ -45,6 +45,12 @@ class Weights:
         return counts
 
     @property
+    def is_lora(self) -> bool:
+        """True if the folder contains safetensors files, but neither a pipeline nor a single model."""
+        is_model = any((self.folder / name).is_file() for name in (INDEX, "config.json"))
+        return not is_model and any(self.folder.glob("*.safetensors"))
+
+    @property
     def size_bytes(self) -> int:
         return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
 
