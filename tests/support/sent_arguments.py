@@ -45,7 +45,7 @@ def sent(case: dict[str, Any]) -> Any:
     recorded: list[dict[str, Any]] = []
     with (
         patch.object(diffusers_engine, "_complete_weights", lambda *_: Weights(Path("/nowhere"))),
-        patch.object(process, "_load", lambda *_: recording_pipeline(case, recorded)),
+        patch.object(process, "load_pipeline", lambda *_: recording_pipeline(case, recorded)),
     ):
         engine = Diffusers(model=case["model"], **case["options"])
         prompts = case["prompts"]
