@@ -176,6 +176,11 @@ async def test_azure_expands_an_image_with_a_mask() -> None:
     assert Image.open(io.BytesIO(request.references[0])).size == (1536, 1024)
 
 
+def test_masks_are_used_only_if_the_route_says_so() -> None:
+    engine = OpenAIImages(kind="compatible", base_urls=["http://a"], model="FLUX.2-klein-4B", max_references=1)
+    assert not engine.abilities().expansions
+
+
 async def test_references_can_be_sent_as_base64_in_a_field_of_any_name() -> None:
     options = {"references_as": "base64", "reference_field": "input_images"}
     async with serving("plain") as server, running("plain", server, **options) as engine:
@@ -229,10 +234,14 @@ async def test_seedream_generates_a_series_in_one_request() -> None:
 
 async def test_missing_images_of_a_series_are_generated_from_the_first_image() -> None:
     blocked = {"error": {"code": "OutputImageSensitiveContentDetected", "message": "blocked"}}
-    for fault in (lambda data: data[:2], lambda data: [data[0], blocked, data[2], blocked]):
+    for fault, order, framings in (
+        (lambda data: data[:2], [0, 1, 2, 3], "frame 1: wide shot; frame 2: close-up"),
+        (lambda data: [data[0], blocked, data[2], blocked], [0, 2, 1, 3], "frame 1: close-up; frame 2: close-up"),
+    ):
         async with serving("seedream", faults=[fault]) as server, running("seedream", server) as engine:
             generated = images(await generate(engine, series_of(4, references=1)))
-            assert [image.index for image in generated] == [0, 1, 2, 3]
+            assert [image.index for image in generated] == order
+            assert framings in server.requests[1].fields["prompt"]
             assert [options["max_images"] for options in server.fields("sequential_image_generation_options")] == [4, 2]
             given, first_frame = server.requests[1].references
             assert given == image_file(400, 300)
@@ -457,6 +466,7 @@ _AZURE_BLOCKED = _error(
         (400, _XAI_KEY, Unavailable, "does not accept the api_key"),
         (403, {"code": "personal-team-blocked:spending-limit", "error": "limit"}, Unavailable, "account cannot pay"),
         (422, {"detail": [{"loc": ["body", "prompt"], "msg": "too long"}]}, Broken, "body.prompt: too long"),
+        (422, {"detail": [{"loc": None, "msg": 1}]}, Broken, "HTTP 422"),
         (400, {"error": [1], "message": None}, Broken, "HTTP 400"),
         (400, {"error": {"code": {"a": 1}, "message": ["x"]}}, Broken, "HTTP 400"),
     ],

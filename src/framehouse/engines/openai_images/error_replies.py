@@ -123,9 +123,14 @@ def _details_of(answer: Mapping[str, object], hidden: Mapping[str, str] | None) 
         }
         return ErrorDetails(one_line(str(error.get("message") or ""), hidden), frozenset(codes))
     if isinstance(error, list):
-        invalid = [field for field in error if isinstance(field, dict)]
-        error = "; ".join(f"{'.'.join(map(str, field.get('loc', ())))}: {field.get('msg', '')}" for field in invalid)
+        error = "; ".join(_invalid_field(field) for field in error if isinstance(field, dict))
     return ErrorDetails(one_line(str(error), hidden), frozenset({str(answer["code"])} if answer.get("code") else ()))
+
+
+def _invalid_field(field: Mapping[str, object]) -> str:
+    """Return the name of an invalid field and the problem, from an error response of FastAPI."""
+    place = field.get("loc")
+    return f"{'.'.join(map(str, place)) if isinstance(place, list) else place}: {field.get('msg', '')}"
 
 
 def _any(pattern: re.Pattern[str], codes: frozenset[str]) -> bool:

@@ -75,17 +75,19 @@ class OpenAIImages:
     async def generate(self, batch: Batch) -> AsyncIterator[GeneratedImage | Progress]:
         shows_first_frame = batch.series and self._options.max_references > 0
         first_frame = batch.first_frame.content if shows_first_frame and batch.first_frame else b""
-        done = 0
-        while done < len(batch.shots):
-            yield Progress(done / len(batch.shots))
-            shots = self._next_group(batch, batch.shots[done:], first_frame)
+        missing = list(batch.shots)
+        while missing:
+            yield Progress(1 - len(missing) / len(batch.shots))
+            shots = self._next_group(batch, missing, first_frame)
             returned, facts = await self._generate_group(batch, shots, first_frame)
-            for shot, image in zip(shots, returned, strict=False):  # the next request generates missing images
+            for shot, image in zip(shots, returned, strict=False):
+                if image is None:
+                    continue
                 if shows_first_frame and not first_frame:
                     first_frame = await asyncio.to_thread(_image_file, image)
+                missing.remove(shot)
                 revised = {"revised_prompt": image.prompt} if image.prompt else {}
                 yield GeneratedImage(shot.index, image.image, {**facts, **revised})
-            done += len(returned)
 
     def _next_group(self, batch: Batch, shots: Sequence[Shot], first_frame: bytes) -> Sequence[Shot]:
         """Return the first of the missing `shots`, and the directly following shots that can share its request.
@@ -109,8 +111,8 @@ class OpenAIImages:
 
     async def _generate_group(
         self, batch: Batch, shots: Sequence[Shot], first_frame: bytes
-    ) -> tuple[Sequence[ReturnedImage], dict[str, object]]:
-        """Return the images of the shots, and additional metadata for these images.
+    ) -> tuple[Sequence[ReturnedImage | None], dict[str, object]]:
+        """Return the images of the shots, and additional metadata for these images. See `_request_images`.
 
         Another replica is tried only if nothing was sent to the previous replica, or if the previous replica clearly
         refused the request. If the batch has references or elements, replicas that accept no references are skipped.
@@ -143,9 +145,11 @@ class OpenAIImages:
 
     async def _request_images(
         self, replica: Replica, batch: Batch, shots: Sequence[Shot], first_frame: bytes, max_references: int
-    ) -> tuple[Sequence[ReturnedImage], dict[str, object]]:
-        """Send one POST request for the shots. Returns at least one image, and fewer images than shots only if the kind
-        is `compatible`.
+    ) -> tuple[Sequence[ReturnedImage | None], dict[str, object]]:
+        """Send one POST request for the shots, and return their images and additional metadata.
+
+        At least one image is returned. If the kind is `compatible`, images can be missing at the end, and the other
+        missing images are None.
 
         Raises NotAccepted, OutcomeUnknown, Declined and Broken.
         """
@@ -177,7 +181,8 @@ class OpenAIImages:
             raise
         replica.responded, replica.last_problem = True, ""
         returned = [
-            ReturnedImage(image.image, image.prompt if image.prompt != request.prompt else "") for image in images
+            image and ReturnedImage(image.image, image.prompt if image.prompt != request.prompt else "")
+            for image in images
         ]
         facts: dict[str, object] = {"server": self._kind.name, "generated_by": self._options.model}
         has_size = not (self._options.compatible and self._options.compatible.ratios)
@@ -189,8 +194,11 @@ class OpenAIImages:
 
     async def _read_reply(
         self, replica: Replica, reply: Reply, request_url: str, count: int, hidden: dict[str, str]
-    ) -> Sequence[ReturnedImage]:
-        """Return the images in a response. Raises NotAccepted, OutcomeUnknown, Declined and Broken."""
+    ) -> Sequence[ReturnedImage | None]:
+        """Return the images in a response, as described in `_request_images`.
+
+        Raises NotAccepted, OutcomeUnknown, Declined and Broken.
+        """
         if reply.status != 200:
             raise error_from_reply(reply, paid=self._options.paid, hidden=hidden)
         if not self._options.compatible:
@@ -201,11 +209,12 @@ class OpenAIImages:
             if self._options.paid or error.retry:
                 raise OutcomeUnknown(error.reason) from error
             raise Broken(f"{replica.public_name} {error.reason}") from error
-        if len(images) < count:
+        returned = len([image for image in images if image])
+        if returned < count:
             log.warning(
                 "%s: the server returned %d of %d images; further requests generate the missing images",
                 replica.shown_url,
-                len(images),
+                returned,
                 count,
             )
         return images

@@ -71,16 +71,17 @@ def decode_images(body: bytes, count: int) -> Sequence[ReturnedImage]:
 
 async def read_images(
     body: bytes, count: int, *, request_url: str, hidden: Mapping[str, str]
-) -> Sequence[ReturnedImage]:
-    """Return at least one and at most `count` images of a response, in order.
+) -> Sequence[ReturnedImage | None]:
+    """Return at least one and at most `count` images of a response, in order. The result contains None for each entry
+    of the response that contains an error instead of an image.
 
-    An image can be base64, a data URL, or a URL, which is downloaded. A URL can be relative to `request_url`. The
-    response can contain fewer images than `count`, and errors instead of single images. If it contains no image, raises
-    the first error. Raises Broken if an image cannot be decoded, and DownloadFailed if an image cannot be downloaded.
+    An image can be base64, a data URL, or a URL, which is downloaded. A URL can be relative to `request_url`. If the
+    response contains no image, raises the first error. Raises Broken if an image cannot be decoded, and
+    DownloadFailed if an image cannot be downloaded.
     """
     items = await asyncio.to_thread(_read_items, body, count, hidden)
     files = await asyncio.gather(
-        *(_download(request_url, item.url) for item in items if item.url),
+        *(_download(request_url, item.url) for item in items if item and item.url),
         return_exceptions=True,
     )
     for failure in files:
@@ -89,16 +90,19 @@ async def read_images(
     downloaded = iter([file for file in files if isinstance(file, bytes)])
     return [
         ReturnedImage(await asyncio.to_thread(read_answer, next(downloaded) if item.url else item.file), item.prompt)
+        if item
+        else None
         for item in items
     ]
 
 
-def _read_items(body: bytes, count: int, hidden: Mapping[str, str]) -> Sequence[_Item]:
-    items: list[_Item] = []
+def _read_items(body: bytes, count: int, hidden: Mapping[str, str]) -> Sequence[_Item | None]:
+    items: list[_Item | None] = []
     errors: list[Declined | Broken] = []
     for entry in _entries(body):
         if error := error_from_item(entry, hidden):
             errors.append(error)
+            items.append(None)
             continue
         content, url = entry.get("b64_json"), entry.get("url")
         if isinstance(content, str) and content:
@@ -109,10 +113,12 @@ def _read_items(body: bytes, count: int, hidden: Mapping[str, str]) -> Sequence[
             items.append(_Item(b"", url.strip(), _prompt_of(entry)))
         else:
             errors.append(Broken("the model server returned no image"))
-    if not items:
+            items.append(None)
+    items = items[:count]
+    if not any(items):
         declined = [error for error in errors if isinstance(error, Declined)]
         raise next(iter(declined or errors), Broken("the model server returned no image"))
-    return items[:count]
+    return items
 
 
 def _entries(body: bytes) -> list[Mapping[str, object]]:
