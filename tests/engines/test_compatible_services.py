@@ -158,7 +158,7 @@ async def test_each_recipe_sends_the_fields_and_paths_of_its_service() -> None:
         ),
         "aquiles": (
             ["/images/generations", "/images/edits"],
-            base | {"size": "1792x1024", "response_format": "b64_json"},
+            base | {"size": "1024x1024", "response_format": "b64_json"},
         ),
     }
 
@@ -457,6 +457,7 @@ _AZURE_BLOCKED = _error(
         (400, _LITELLM_FILTER, Declined, "ContentPolicyViolationError"),
         (400, _error("400", "Budget has been exceeded! Current cost: 11", type="budget_exceeded"), Unavailable, "pay"),
         (429, _error("429", "No deployments available, Try again in 5 seconds"), Unavailable, "busy"),
+        (400, _error("400", "No connected db.", type="no_db_connection"), Unavailable, "does not accept the api_key"),
         (400, _ZHIPU_FILTER, Declined, "系统检测到"),
         (429, _error("1113", "您的账户已欠费，请充值后重试。"), Unavailable, "account cannot pay"),
         (429, _error("1302", "您的账户已达到速率限制"), Unavailable, "busy"),

@@ -36,7 +36,7 @@ _ACCOUNT_CODES = re.compile(
 )
 _ACCOUNT = re.compile(r"budget has been exceeded|exceeded ?budget|crossed budget", re.IGNORECASE)
 _BLOCKED = re.compile(r"resource has been (?:temporarily )?blocked", re.IGNORECASE)
-_WRONG_KEY = re.compile(r"(?:incorrect|invalid) api[ _]key", re.IGNORECASE)
+_WRONG_KEY = re.compile(r"(?:incorrect|invalid) api[ _]key|no connected db", re.IGNORECASE)
 _BUSY = re.compile(r"overloaded|loading|not ready|try again later|retry later|capacity|too many", re.IGNORECASE)
 
 
