@@ -18,7 +18,7 @@ from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import RATIOS, Size, size_of
 from framehouse.domain.task import RequestOptions
 from framehouse.engines.interface import Batch, Engine, GeneratedImage, ReferenceImage, SavedElement
-from framehouse.engines.openai_images import OpenAIImages, http_exchange
+from framehouse.engines.openai_images import OpenAIImages, error_replies
 from framehouse.engines.openai_images.server_kinds import KINDS, generated_size
 from framehouse.engines.option_checks import BadOption
 from framehouse.engines.registry import BadRoute, open_registry
@@ -140,7 +140,7 @@ async def test_the_operators_options_are_in_the_fields_of_each_kind_of_server() 
 
 async def test_the_negative_prompt_is_sent_only_to_servers_that_have_a_field_for_it() -> None:
     requested = replace(batch_of("a fox"), options=RequestOptions(negative_prompt="snow"))
-    for kind in KINDS:
+    for kind in (*SELF_HOSTED, "openai"):
         async with serving(kind) as server, running(server) as engine:
             await generate(engine, requested)
             await generate(engine, replace(requested, references=batch_of("a fox", references=1).references))
@@ -349,7 +349,7 @@ async def test_each_failure_raises_its_error_and_no_request_is_sent_twice(
     fault: Any, paid: bool, raised: type[Failed], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if fault == "huge":
-        monkeypatch.setattr("framehouse.engines.openai_images.openai_images_engine.MAX_ANSWER_BYTES", 2_000_000)
+        monkeypatch.setattr("framehouse.engines.openai_images.server_client.MAX_ANSWER_BYTES", 2_000_000)
     options = {"paid": paid, "timeout_s": 3 if fault == "hang" else 20}
     async with serving("openai", faults=[fault]) as server, running(server, **options) as engine:
         with pytest.raises(Failed) as error:
@@ -622,7 +622,7 @@ async def test_openai_is_never_probed() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kind": "comfy"}, 'kind must be one of sglang, vllm_omni, xinference, openai; it is "comfy"'),
+        ({"kind": "comfy"}, 'kind must be one of sglang, vllm_omni, xinference, openai, compatible; it is "comfy"'),
         ({"base_urls": None}, "base_urls must be a list"),
         ({"base_urls": "http://a"}, "base_urls must be a list"),
         ({"base_urls": ["gpu-1:30000"]}, '"gpu-1:30000" must be an http or https URL'),
@@ -656,13 +656,13 @@ def test_a_route_with_an_unknown_option_is_rejected() -> None:
 
 
 def test_error_details_are_read_from_answers_of_any_form() -> None:
-    assert http_exchange.error_details(b'{"error": "plain"}') == ("plain", "")
-    assert http_exchange.error_details(b'{"message": "plain"}') == ("plain", "")
+    assert error_replies.error_details(b'{"error": "plain"}') == ("plain", frozenset())
+    assert error_replies.error_details(b'{"message": "plain"}') == ("plain", frozenset())
     assert (
-        http_exchange.error_details(b"[1]")
-        == http_exchange.error_details(b"<html>")
-        == http_exchange.error_details(b"[" * 100_000)
-        == ("", "")
+        error_replies.error_details(b"[1]")
+        == error_replies.error_details(b"<html>")
+        == error_replies.error_details(b"[" * 100_000)
+        == ("", frozenset())
     )
 
 
@@ -688,4 +688,4 @@ async def test_a_worker_generates_a_task_with_references_and_a_series(make_deplo
 def test_creating_the_engine_opens_no_client(kind: str) -> None:
     engine = OpenAIImages(kind=kind, base_urls=["http://a:1"], model="m")
     assert engine.abilities().seeds == KINDS[kind].seeds
-    assert engine._client is None
+    assert engine._client._client is None

@@ -93,10 +93,10 @@ async def serving(kind: str, **options: Any) -> AsyncIterator[ModelServer]:
 
 async def _serve(server: ModelServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     method, path, headers = await read_head(reader)
-    body = await _body(reader, headers)
+    body = await read_body(reader, headers)
     if method == "GET":
         return await _get(server, path, headers, writer)
-    post = Post(path, *_parse(headers, body, FILE_PART_NAMES[server.kind], MASK_PART_NAMES[server.kind]), headers)
+    post = Post(path, *parse_body(headers, body, FILE_PART_NAMES[server.kind], MASK_PART_NAMES[server.kind]), headers)
     server.posts.append(post)
     fault = server.faults.pop(0) if server.faults else ""
     server.active += 1
@@ -109,7 +109,7 @@ async def _serve(server: ModelServer, reader: asyncio.StreamReader, writer: asyn
         server.active -= 1
 
 
-async def _body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
+async def read_body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
     if headers.get("transfer-encoding") != "chunked":
         return await reader.readexactly(int(headers.get("content-length", 0)))
     body = b""
@@ -136,10 +136,10 @@ async def _wait(server: ModelServer, reader: asyncio.StreamReader) -> None:
 
 async def _get(server: ModelServer, path: str, headers: dict[str, str], writer: asyncio.StreamWriter) -> None:
     if server.key and headers.get("authorization") != f"Bearer {server.key}" and path != "/health":
-        return await _send(writer, 401, {"error": {"message": "no", "code": "invalid_api_key"}})
+        return await send(writer, 401, {"error": {"message": "no", "code": "invalid_api_key"}})
     health_path = "/health" if server.kind in ("sglang", "vllm_omni") else "/v1/models"
     status = server.health if path == health_path else 404
-    return await _send(writer, status, {"object": "list", "data": [{"id": server.model}]} if status == 200 else {})
+    return await send(writer, status, {"object": "list", "data": [{"id": server.model}]} if status == 200 else {})
 
 
 async def _answer(server: ModelServer, post: Post, fault: Any, writer: asyncio.StreamWriter) -> None:
@@ -150,24 +150,24 @@ async def _answer(server: ModelServer, post: Post, fault: Any, writer: asyncio.S
     if isinstance(fault, tuple):
         status, headers, message = fault
         error = message if isinstance(message, dict) else _error(server, message)
-        return await _send(writer, status, error, headers)
+        return await send(writer, status, error, headers)
     if fault == "html":
-        return await _send(writer, 200, b"<html>Welcome</html>", {"Content-Type": "text/html"})
+        return await send(writer, 200, b"<html>Welcome</html>", {"Content-Type": "text/html"})
     if fault == "garbage":
-        return await _send(writer, 200, {"data": [{"b64_json": base64.b64encode(b"not an image").decode()}]})
+        return await send(writer, 200, {"data": [{"b64_json": base64.b64encode(b"not an image").decode()}]})
     if fault == "address":
-        return await _send(writer, 200, {"data": [{"url": "/v1/images/1/content"}]})
+        return await send(writer, 200, {"data": [{"url": "/v1/images/1/content"}]})
     try:
         content = _generated(server, post, fault)
     except Refused as refused:
-        return await _send(writer, refused.status, _error(server, refused.message))
+        return await send(writer, refused.status, _error(server, refused.message))
     if fault == "huge":
-        return await _send(writer, 200, b" " * 3_000_000)
+        return await send(writer, 200, b" " * 3_000_000)
     if fault == "half":
         writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(content)}\r\n\r\n".encode() + content[:100])
         await writer.drain()
         return writer.transport.abort()
-    return await _send(writer, 200, content, {"Set-Cookie": "a=b"})
+    return await send(writer, 200, content, {"Set-Cookie": "a=b"})
 
 
 def _generated(server: ModelServer, post: Post, fault: Any) -> bytes:
@@ -213,12 +213,14 @@ def _generated(server: ModelServer, post: Post, fault: Any) -> bytes:
         Image.new("L", (10_000, 9_000)).save(buffer, "PNG", compress_level=1)
         return json.dumps({"data": [{"b64_json": base64.b64encode(buffer.getvalue()).decode()}]}).encode()
     references = b"".join(post.files[: server.max_references])
-    images = [_image(f"{sent['prompt']} {seed + k} ".encode() + references, width, height) for k in range(count)]
+    images = [
+        generated_file(f"{sent['prompt']} {seed + k} ".encode() + references, width, height) for k in range(count)
+    ]
     data = [{"b64_json": base64.b64encode(image).decode(), "revised_prompt": sent["prompt"]} for image in images]
     return json.dumps({"created": 1, "data": data[1:] if fault == "few" else data}).encode()
 
 
-def _image(content: bytes, width: int, height: int) -> bytes:
+def generated_file(content: bytes, width: int, height: int) -> bytes:
     """An image file whose pixels depend on `content`."""
     noise = np.random.default_rng(int.from_bytes(hashlib.sha256(content).digest()[:8], "big"))
     small = Image.fromarray(noise.integers(0, 256, (4, 4, 3), np.uint8))
@@ -227,7 +229,7 @@ def _image(content: bytes, width: int, height: int) -> bytes:
     return buffer.getvalue()
 
 
-def _parse(
+def parse_body(
     headers: dict[str, str], body: bytes, part_name: str, mask_name: str
 ) -> tuple[dict[str, Any], list[bytes], bytes]:
     """The fields, files and mask of a JSON or multipart body. A file in another part is an unknown field."""
@@ -257,7 +259,7 @@ def _error(server: ModelServer, message: str) -> dict[str, Any]:
     return {"detail": message}
 
 
-async def _send(writer: asyncio.StreamWriter, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
+async def send(writer: asyncio.StreamWriter, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     head = "".join(f"{k}: {v}\r\n" for k, v in (headers or {}).items())
     writer.write(

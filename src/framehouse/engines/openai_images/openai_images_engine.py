@@ -3,31 +3,23 @@
 import asyncio
 import contextvars
 import inspect
-import json
 import logging
 from collections.abc import AsyncIterator, Sequence
-from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from urllib.parse import urlsplit
 
 from PIL import Image
 
-from framehouse.adapters.tls import tls_context
 from framehouse.domain.errors import Broken, Declined, Unavailable, Unknown
 from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import Size, largest_within
 from framehouse.engines.arrange import ArrangedImages, arrange_images, build_prompt
 from framehouse.engines.expansion_canvas import draw_canvas
-from framehouse.engines.image_files import MAX_ANSWER_BYTES, Png, png_file
+from framehouse.engines.image_files import Png, png_file
 from framehouse.engines.interface import Abilities, Batch, GeneratedImage, HealthCheck, Progress
-from framehouse.engines.openai_images.http_exchange import (
-    NotAccepted,
-    OutcomeUnknown,
-    Reply,
-    ReturnedImage,
-    decode_images,
-    error_from_reply,
-    send_request,
-)
+from framehouse.engines.openai_images.compatible_requests import nearest_size, series_length, series_shot
+from framehouse.engines.openai_images.error_replies import error_from_reply
+from framehouse.engines.openai_images.http_exchange import NotAccepted, OutcomeUnknown, Reply
 from framehouse.engines.openai_images.openai_images_options import check_options
 from framehouse.engines.openai_images.reference_probe import (
     PROBE_PROMPT,
@@ -36,22 +28,18 @@ from framehouse.engines.openai_images.reference_probe import (
     probe,
 )
 from framehouse.engines.openai_images.replicas import Replica, Replicas
-from framehouse.engines.openai_images.server_kinds import (
-    ServerRequest,
-    expanded_size,
-    generated_size,
-    mask_file,
-    request_fields,
+from framehouse.engines.openai_images.returned_images import (
+    DownloadFailed,
+    ReturnedImage,
+    decode_images,
+    read_images,
 )
+from framehouse.engines.openai_images.server_client import ServerClient
+from framehouse.engines.openai_images.server_health import ServerHealth
+from framehouse.engines.openai_images.server_kinds import ServerRequest, expanded_size, generated_size, mask_file
 from framehouse.engines.plain_file import plain_file
 
-if TYPE_CHECKING:
-    import httpx
-
 log = logging.getLogger(__name__)
-_HEALTH_TIMEOUT_S = 10.0
-_PROBE_WAIT_S = 50.0
-_MAX_HEALTH_BYTES = 4_000_000
 _PROBE_SIZE = Size(512, 512)
 
 
@@ -67,13 +55,15 @@ class OpenAIImages:
     def __init__(self, **options: Any) -> None:
         self._options = check_options(**options)
         self._kind = self._options.kind
+        self._native_series = self._options.compatible is not None and self._options.compatible.native_series
         self._replicas = Replicas(self._options.urls, concurrency=self._options.concurrency)
-        self._client: httpx.AsyncClient | None = None
+        self._client = ServerClient(self._options)
+        self._health = ServerHealth(self._options, self._replicas, self._client, self._ensure_probe)
 
     def abilities(self) -> Abilities:
         return Abilities(
             max_references=10 if self._options.max_references else 0,
-            max_batch=self._kind.max_n,
+            max_batch=self._options.max_n,
             whole_series=self._options.max_references > 0,
             concurrency=len(self._replicas.all) * self._options.concurrency,
             seeds=self._kind.seeds,
@@ -85,28 +75,33 @@ class OpenAIImages:
     async def generate(self, batch: Batch) -> AsyncIterator[GeneratedImage | Progress]:
         shows_first_frame = batch.series and self._options.max_references > 0
         first_frame = batch.first_frame.content if shows_first_frame and batch.first_frame else b""
-        done = 0
-        while done < len(batch.shots):
-            yield Progress(done / len(batch.shots))
-            shots = self._next_group(batch.shots[done:], single=shows_first_frame and not first_frame)
+        missing = list(batch.shots)
+        while missing:
+            yield Progress(1 - len(missing) / len(batch.shots))
+            shots = self._next_group(batch, missing, first_frame)
             returned, facts = await self._generate_group(batch, shots, first_frame)
-            for shot, image in zip(shots, returned, strict=True):
+            for shot, image in zip(shots, returned, strict=False):
+                if image is None:
+                    continue
                 if shows_first_frame and not first_frame:
                     first_frame = await asyncio.to_thread(_image_file, image)
+                missing.remove(shot)
                 revised = {"revised_prompt": image.prompt} if image.prompt else {}
                 yield GeneratedImage(shot.index, image.image, {**facts, **revised})
-            done += len(shots)
 
-    def _next_group(self, shots: Sequence[Shot], *, single: bool) -> Sequence[Shot]:
-        """Return the first shot and the directly following shots that can share its request. At most `max_n` shots are
-        returned.
+    def _next_group(self, batch: Batch, shots: Sequence[Shot], first_frame: bytes) -> Sequence[Shot]:
+        """Return the first of the missing `shots`, and the directly following shots that can share its request.
 
         Shots can share a request if they have the same prompt and framing. If the server supports seeds, the seed of
-        each shot must also be one higher than the seed of the previous shot. If `single` is true, only the first shot
-        is returned.
+        each shot must also be one higher than the seed of the previous shot. At most `max_n` shots share a request. The
+        first image of a series has its own request, because the other images are generated from it. If the service
+        generates a series in one request, the result contains as many shots as this request can have.
         """
+        max_references = self._options.max_references
+        if batch.series and self._native_series:
+            return shots[: series_length(batch, shots, max_references, first_frame=bool(first_frame))]
         first, count = shots[0], 1
-        max_n = 1 if single else self._kind.max_n
+        max_n = 1 if batch.series and max_references and not first_frame else self._options.max_n
         for shot in shots[1:max_n]:
             same_words = (shot.prompt, shot.framing) == (first.prompt, first.framing)
             if not same_words or (self._kind.seeds and shot.seed != first.seed + count):
@@ -116,8 +111,8 @@ class OpenAIImages:
 
     async def _generate_group(
         self, batch: Batch, shots: Sequence[Shot], first_frame: bytes
-    ) -> tuple[Sequence[ReturnedImage], dict[str, object]]:
-        """Return the images of the shots, and additional metadata for these images.
+    ) -> tuple[Sequence[ReturnedImage | None], dict[str, object]]:
+        """Return the images of the shots, and additional metadata for these images. See `_request_images`.
 
         Another replica is tried only if nothing was sent to the previous replica, or if the previous replica clearly
         refused the request. If the batch has references or elements, replicas that accept no references are skipped.
@@ -140,22 +135,30 @@ class OpenAIImages:
                     return result
                 except NotAccepted as error:
                     refused[replica] = error.reason
-                    self._start_cooldown(replica, error.reason, at_least_s=error.cooldown_s)
+                    replica.last_problem = f"the server {error.reason}"
+                    self._health.start_cooldown(replica, error.reason, at_least_s=error.cooldown_s)
                 except OutcomeUnknown as error:
-                    self._start_cooldown(replica, error.reason)
+                    replica.last_problem = f"the server {error.reason}"
+                    self._health.start_cooldown(replica, error.reason)
                     failure = Unknown if self._options.paid else Unavailable
                     raise failure(f"{replica.public_name} {error.reason}") from error
 
     async def _request_images(
         self, replica: Replica, batch: Batch, shots: Sequence[Shot], first_frame: bytes, max_references: int
-    ) -> tuple[Sequence[ReturnedImage], dict[str, object]]:
-        """Send one POST request for the shots. Raises NotAccepted, OutcomeUnknown, Declined and Broken."""
-        size_for = expanded_size if batch.box else generated_size
-        size = size_for(self._kind, self._options.model, batch.size, self._options.max_pixels)
+    ) -> tuple[Sequence[ReturnedImage | None], dict[str, object]]:
+        """Send one POST request for the shots, and return their images and additional metadata.
+
+        At least one image is returned. If the kind is `compatible`, images can be missing at the end, and the other
+        missing images are None.
+
+        Raises NotAccepted, OutcomeUnknown, Declined and Broken.
+        """
+        size = self._requested_size(batch)
         arranged, files, mask = await asyncio.to_thread(self._arrange, batch, first_frame, max_references, size)
+        series = self._native_series and batch.series and len(shots) > 1
         request = ServerRequest(
             self._options.model,
-            build_prompt(shots[0], batch, arranged),
+            build_prompt(series_shot(shots) if series else shots[0], batch, arranged),
             size,
             len(shots),
             shots[0].seed,
@@ -163,20 +166,65 @@ class OpenAIImages:
             self._options.guidance,
             self._options.quality,
             batch.options.negative_prompt if self._kind.negative_prompts else "",
+            series,
         )
-        reply = await self._post(replica, request, files, mask)
-        if reply.status != 200:
-            raise error_from_reply(reply, paid=self._options.paid)
+        request_url, reply = await self._client.request_images(replica.url, request, files, mask)
+        hidden = dict.fromkeys((request.prompt, *(shot.prompt for shot in shots), batch.prompt), "[prompt]")
+        hidden |= {self._options.api_key: "[api_key]", urlsplit(replica.url).query: "[query]"}
+        try:
+            images = await self._read_reply(replica, reply, request_url, len(shots), hidden)
+        except Broken as error:
+            replica.last_problem = error.message
+            raise
+        except Declined:
+            replica.responded, replica.last_problem = True, ""
+            raise
+        replica.responded, replica.last_problem = True, ""
         returned = [
-            ReturnedImage(image.image, image.prompt if image.prompt != request.prompt else "")
-            for image in await asyncio.to_thread(decode_images, reply.body, len(shots))
+            image and ReturnedImage(image.image, image.prompt if image.prompt != request.prompt else "")
+            for image in images
         ]
         facts: dict[str, object] = {"server": self._kind.name, "generated_by": self._options.model}
-        if size != batch.size:
+        has_size = not (self._options.compatible and self._options.compatible.ratios)
+        if size != batch.size and has_size:
             facts["generated_size"] = f"{size.width}x{size.height}"
         if arranged.contact_sheet:
             facts["contact_sheet"] = arranged.contact_sheet
         return returned, facts
+
+    async def _read_reply(
+        self, replica: Replica, reply: Reply, request_url: str, count: int, hidden: dict[str, str]
+    ) -> Sequence[ReturnedImage | None]:
+        """Return the images in a response, as described in `_request_images`.
+
+        Raises NotAccepted, OutcomeUnknown, Declined and Broken.
+        """
+        if reply.status != 200:
+            raise error_from_reply(reply, paid=self._options.paid, hidden=hidden)
+        if not self._options.compatible:
+            return await asyncio.to_thread(decode_images, reply.body, count)
+        try:
+            images = await read_images(reply.body, count, request_url=request_url, hidden=hidden)
+        except DownloadFailed as error:
+            if self._options.paid or error.retry:
+                raise OutcomeUnknown(error.reason) from error
+            raise Broken(f"{replica.public_name} {error.reason}") from error
+        returned = len([image for image in images if image])
+        if returned < count:
+            log.warning(
+                "%s: the server returned %d of %d images; further requests generate the missing images",
+                replica.shown_url,
+                returned,
+                count,
+            )
+        return images
+
+    def _requested_size(self, batch: Batch) -> Size:
+        """Return the size to request. It can have another aspect ratio than the size of the batch."""
+        if self._options.compatible and self._options.compatible.sizes:
+            return nearest_size(self._options.compatible.sizes, batch.size)
+        size_for = expanded_size if batch.box else generated_size
+        return size_for(self._kind, self._options.model, batch.size, self._options.max_pixels)
 
     def _arrange(
         self, batch: Batch, first_frame: bytes, max_references: int, size: Size
@@ -194,31 +242,6 @@ class OpenAIImages:
             return arranged, [png_file(canvas)], mask_file(self._kind, mask)
         convert = self._options.convert_colours
         return arranged, [plain_file(file, convert_colours=convert, opaque=True) for file in arranged.files], b""
-
-    async def _post(self, replica: Replica, request: ServerRequest, files: Sequence[bytes], mask: bytes = b"") -> Reply:
-        """Request an edit if `files` is not empty. Otherwise, request a generation. `mask` belongs to the first
-        file."""
-        fields = request_fields(self._kind, request, edit=bool(files))
-        body: dict[str, Any] = {"json": fields}
-        if files:
-            parts = [
-                (self._kind.image_part, (f"{number}.{ending}", content, f"image/{ending}"))
-                for number, content in enumerate(files, 1)
-                for ending in ["png" if content.startswith(b"\x89PNG") else "jpeg"]
-            ]
-            if mask:
-                parts.append((self._kind.mask_part, ("mask.png", mask, "image/png")))
-            body = {"data": {name: str(value) for name, value in fields.items()}, "files": parts}
-        path = "edits" if files else "generations"
-        max_bytes = MAX_ANSWER_BYTES * request.n
-        return await send_request(
-            self._http_client(),
-            "POST",
-            f"{replica.url}/images/{path}",
-            timeout_s=self._options.timeout_s,
-            max_bytes=max_bytes,
-            **body,
-        )
 
     # --- references ---------------------------------------------------------------------------------------------
 
@@ -249,7 +272,8 @@ class OpenAIImages:
             request = ServerRequest(
                 self._options.model, PROBE_PROMPT, size, 1, 7, self._options.steps, self._options.guidance
             )
-            return await self._post(replica, request, files)
+            _, reply = await self._client.request_images(replica.url, request, files)
+            return reply
 
         async def decode(body: bytes) -> ReturnedImage:
             return await asyncio.to_thread(decode_single_image, body)
@@ -260,124 +284,25 @@ class OpenAIImages:
                 edit, max_references=self._options.max_references, seeded=self._kind.seeds, decode=decode
             )
         except (NotAccepted, OutcomeUnknown, ProbeFailed, Broken) as error:
-            log.warning("%s: the reference probe failed: %s", replica.url, error)
+            log.warning("%s: the reference probe failed: %s", replica.shown_url, error)
             return
         replica.reference_support = support
         if support.problem and support != before:
-            log.warning("%s: the server %s", replica.url, support.problem)
+            log.warning("%s: the server %s", replica.shown_url, support.problem)
 
     # --- health ---------------------------------------------------------------------------------------------------
 
     async def check(self) -> list[HealthCheck]:
-        return list(await asyncio.gather(*(self._check(replica) for replica in self._replicas.all)))
-
-    async def _check(self, replica: Replica) -> HealthCheck:
-        """Check one server. A successful check ends the cooldown of the server, unless `Replica.fixed_cooldown` is
-        true."""
-        url = f"{replica.url.removesuffix('/v1')}{self._kind.health_path}"
-        try:
-            reply = await send_request(
-                self._http_client(), "GET", url, timeout_s=_HEALTH_TIMEOUT_S, max_bytes=_MAX_HEALTH_BYTES
-            )
-            if reply.status != 200:
-                raise error_from_reply(reply, paid=False)
-        except (NotAccepted, OutcomeUnknown) as error:
-            at_least_s = error.cooldown_s if isinstance(error, NotAccepted) else 0.0
-            self._start_cooldown(replica, error.reason, at_least_s=at_least_s)
-            wrong_key = "api_key" in error.reason
-            advice = "Set a valid api_key in the route." if wrong_key else "Start the server, or correct base_urls."
-            return HealthCheck(replica.url, ok=False, reason=f"the server {error.reason}", advice=advice)
-        except (Broken, Declined) as error:
-            self._start_cooldown(replica, "does not respond like a model server")
-            return HealthCheck(replica.url, ok=False, reason=error.message, advice="Correct base_urls or kind.")
-        names = _model_names(reply.body) if self._kind.name == "xinference" else None
-        if names is not None and self._options.model not in names:
-            reason = f'the server has no model "{self._options.model}"; its models: {", ".join(names) or "none"}'
-            advice = "Launch the model, or correct the option model."
-            return HealthCheck(replica.url, ok=False, reason=reason, advice=advice)
-        if replica.fixed_cooldown and replica.cooldown.remaining_s:
-            reason = (
-                f"the server {replica.cooldown.reason}; "
-                f"the server will not be used for the next {replica.cooldown.remaining_s:.0f} s"
-            )
-            return HealthCheck(replica.url, ok=False, reason=reason, advice="Wait, or check the account.")
-        replica.end_cooldown()
-        self._replicas.wake()
-        return HealthCheck(replica.url, ok=True, reason=await self._describe_health(replica))
-
-    async def _describe_health(self, replica: Replica) -> str:
-        """Return the `reason` of a successful check, which describes how the server uses references.
-
-        Starts a reference probe if there is no final result (`ReferenceSupport.final`) yet.
-        """
-        if not self._options.max_references:
-            return "the server is healthy; no references are sent"
-        if not self._options.probe:
-            limit = self._options.max_references
-            return f"the server is healthy; up to {limit} references are sent, without a probe"
-        if replica.reference_support is None or not replica.reference_support.final:
-            await asyncio.wait([self._ensure_probe(replica)], timeout=_PROBE_WAIT_S)
-        support = replica.reference_support
-        if support is None:
-            return "the server is healthy; its reference probe has no result yet"
-        accepted = f"and accepts up to {_references(support.max_references)}"
-        description = f"but {support.problem}" if support.problem else accepted
-        if self._kind.name == "xinference" and support.max_references == 1:
-            description += "; for a model that accepts more references, set max_references"
-        return f"the server is healthy {description}"
-
-    def _start_cooldown(self, replica: Replica, reason: str, *, at_least_s: float = 0.0) -> None:
-        if not replica.cooldown.remaining_s:
-            log.warning("%s: cooldown started: the server %s", replica.url, reason)
-        replica.start_cooldown(reason, at_least_s=at_least_s)
-        self._replicas.wake()
-
-    # --- the HTTP client ------------------------------------------------------------------------------------------
-
-    def _http_client(self) -> "httpx.AsyncClient":
-        """Return the HTTP client. The first call creates the client.
-
-        Each request uses a new connection. If a request reused an idle connection, the server could close the
-        connection while the request is being sent, and the response would be lost.
-        """
-        if self._client is None:
-            import httpx
-
-            headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
-            if self._options.api_key:
-                headers["Authorization"] = f"Bearer {self._options.api_key}"
-            self._client = httpx.AsyncClient(
-                headers=headers,
-                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
-                follow_redirects=False,
-                trust_env=False,
-                verify=tls_context(),
-            )
-        return self._client
+        return list(await asyncio.gather(*(self._health.check(replica) for replica in self._replicas.all)))
 
     async def close(self) -> None:
         probes = [replica.probe_task for replica in self._replicas.all if replica.probe_task]
         for task in probes:
             task.cancel()
         await asyncio.gather(*probes, return_exceptions=True)
-        if self._client is not None:
-            await self._client.aclose()
-            self._client = None
-
-
-def _references(count: int) -> str:
-    return f"{count} reference{'' if count == 1 else 's'}"
+        await self._client.close()
 
 
 def _image_file(returned: ReturnedImage) -> bytes:
     """Return the file of a generated image, which can be sent as a reference. Blocks the calling thread."""
     return returned.image.file if isinstance(returned.image, Png) else png_file(Image.fromarray(returned.image))
-
-
-def _model_names(body: bytes) -> list[str] | None:
-    """Return the names in a list of models. Returns None if the body is not a list of models."""
-    try:
-        return [str(model["id"]) for model in json.loads(body)["data"]]
-    except (ValueError, RecursionError, KeyError, TypeError):
-        return None

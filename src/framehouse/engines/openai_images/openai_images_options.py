@@ -1,10 +1,16 @@
 """The options of an `openai_images` route. The error for an invalid option names the option."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from framehouse.engines.openai_images.server_kinds import KINDS, ServerKind
+from framehouse.engines.openai_images.compatible_options import (
+    CompatibleOptions,
+    check_compatible_options,
+    check_exact_url,
+    check_max_n,
+)
+from framehouse.engines.openai_images.server_kinds import COMPATIBLE, KINDS, ServerKind
 from framehouse.engines.option_checks import BadOption, as_json, check_cite, check_integer, check_number
 
 _OPENAI_URL = "https://api.openai.com/v1"
@@ -15,7 +21,8 @@ _QUALITIES = ("low", "medium", "high", "xhigh", "max", "auto")
 class OpenAIImagesOptions:
     """The checked options of a route. Options that are omitted have the default values for the kind of server.
 
-    This class has no generated `__repr__` method, because its result would contain the API key.
+    This class has no generated `__repr__` method, because its result would contain the API key. `max_n` is the maximum
+    number of images per request. `compatible` is None unless the kind is `compatible`.
     """
 
     kind: ServerKind
@@ -34,6 +41,8 @@ class OpenAIImagesOptions:
     probe: bool
     masks: bool
     convert_colours: bool
+    max_n: int
+    compatible: CompatibleOptions | None
 
 
 def check_options(
@@ -54,6 +63,15 @@ def check_options(
     probe: object = None,
     masks: object = None,
     convert_colours: object = None,
+    api_key_header: object = None,
+    response_format: object = None,
+    sizes: object = None,
+    max_n: object = None,
+    references_as: object = None,
+    reference_field: object = None,
+    extra: object = None,
+    native_series: object = None,
+    health_path: object = None,
 ) -> OpenAIImagesOptions:
     """Check the options of a route from the configuration. Raises BadOption.
 
@@ -65,7 +83,10 @@ def check_options(
     if not server_kind.tunable and (steps is not None or guidance is not None):
         raise BadOption(f'servers of kind "{server_kind.name}" do not accept steps or guidance; remove these options')
     if quality and (server_kind.name != "openai" or quality not in _QUALITIES):
-        raise BadOption(f'quality must be one of {", ".join(_QUALITIES)}, and is allowed only for kind "openai"')
+        raise BadOption(
+            f'quality must be one of {", ".join(_QUALITIES)}, and is allowed only for kind "openai"; '
+            f'for kind "{COMPATIBLE}", use extra'
+        )
     if not isinstance(model, str) or not model:
         raise BadOption("model must be the name of the model on the server")
     if not isinstance(api_key, str) or not api_key.isascii() or any(c <= " " for c in api_key):
@@ -73,12 +94,31 @@ def check_options(
     uses_masks = _check_bool("masks", masks, bool(server_kind.mask_part) and _model_uses_masks(server_kind, model))
     if uses_masks and not server_kind.mask_part:
         raise BadOption(f'servers of kind "{server_kind.name}" do not use masks; remove the masks option')
+    only_compatible = {
+        "api_key_header": api_key_header,
+        "response_format": response_format,
+        "sizes": sizes,
+        "references_as": references_as,
+        "reference_field": reference_field,
+        "extra": extra,
+        "native_series": native_series,
+        "health_path": health_path,
+    }
+    compatible = _check_compatible(server_kind, only_compatible, max_n)
+    reference_limit = check_integer("max_references", _or_default(max_references, server_kind.max_references), 0, 100)
+    if compatible and uses_masks and compatible.references_as != "form":
+        raise BadOption('masks needs references_as = "form", because a mask is sent as a form part')
+    if compatible and compatible.native_series and not reference_limit:
+        raise BadOption(
+            "native_series needs max_references of at least 1, because missing images of a series are generated from "
+            "its first image"
+        )
     return OpenAIImagesOptions(
         kind=server_kind,
         urls=_check_urls(base_urls, server_kind),
         model=model,
         api_key=api_key,
-        max_references=check_integer("max_references", _or_default(max_references, server_kind.max_references), 0, 100),
+        max_references=reference_limit,
         max_pixels=check_integer("max_pixels", _or_default(max_pixels, server_kind.max_pixels), 65_536, 100_000_000),
         concurrency=check_integer("concurrency", _or_default(concurrency, server_kind.concurrency), 1, 1000),
         steps=None if steps is None else check_integer("steps", steps, 1, 200),
@@ -87,15 +127,27 @@ def check_options(
         cite=check_cite(cite),
         timeout_s=check_number("timeout_s", timeout_s, 0.1, 7200),
         paid=_check_bool("paid", paid, server_kind.paid),
-        probe=_check_bool("probe", probe, True) and server_kind.name != "openai",
+        probe=_check_bool("probe", probe, True) and server_kind.probed,
         masks=uses_masks,
         convert_colours=_check_bool("convert_colours", convert_colours, True),
+        max_n=check_max_n(max_n, server_kind.max_n),
+        compatible=compatible,
     )
+
+
+def _check_compatible(kind: ServerKind, options: Mapping[str, object], max_n: object) -> CompatibleOptions | None:
+    """Return the options of the kind `compatible`, or None for another kind."""
+    if kind.name == COMPATIBLE:
+        return check_compatible_options(**options)
+    used = [name for name, value in [*options.items(), ("max_n", max_n)] if value is not None]
+    if used:
+        raise BadOption(f'{used[0]} is allowed only for kind "{COMPATIBLE}"; remove this option')
+    return None
 
 
 def _model_uses_masks(kind: ServerKind, model: str) -> bool:
     """Return whether the model is known to use masks. vLLM-Omni uses masks only with FLUX.2 klein."""
-    return kind.name == "openai" or "klein" in model.lower()
+    return kind.name == "openai" or (kind.name == "vllm_omni" and "klein" in model.lower())
 
 
 def _check_urls(value: object, kind: ServerKind) -> tuple[str, ...]:
@@ -103,7 +155,7 @@ def _check_urls(value: object, kind: ServerKind) -> tuple[str, ...]:
         value = [_OPENAI_URL]
     if isinstance(value, str) or not isinstance(value, Sequence) or not value:
         raise BadOption('base_urls must be a list of at least one URL, such as ["http://gpu-1:30000/v1"]')
-    urls = [_check_url(url) for url in value]
+    urls = [check_exact_url(url) if kind.name == COMPATIBLE else _check_url(url) for url in value]
     if len(set(urls)) < len(urls):
         raise BadOption("base_urls must not contain the same URL twice")
     return tuple(urls)

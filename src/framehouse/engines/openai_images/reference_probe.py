@@ -8,7 +8,9 @@ from PIL import Image, ImageDraw
 
 from framehouse.domain.errors import Broken
 from framehouse.engines.image_files import Png, png_file
-from framehouse.engines.openai_images.http_exchange import Reply, ReturnedImage, decode_images, error_details
+from framehouse.engines.openai_images.error_replies import error_details
+from framehouse.engines.openai_images.http_exchange import Reply
+from framehouse.engines.openai_images.returned_images import ReturnedImage, decode_images
 
 PROBE_PROMPT = "Both things side by side on a white table"
 _REFUSAL_STATUSES = {400, 404, 405, 413, 415, 422, 500, 501}
@@ -87,7 +89,7 @@ async def _try_edit(
         except Broken as error:
             raise ProbeFailed(error.message) from error
     if reply.status in _REFUSAL_STATUSES:
-        message, _ = error_details(reply.body)
+        message = error_details(reply.body).message
         return f"HTTP {reply.status}" + (f": {message}" if message else "")
     raise ProbeFailed(f"HTTP {reply.status}")
 

@@ -21,6 +21,8 @@ class Replica:
         smallest number.
     `reference_support`: the result of the last reference probe, or None before the first result.
     `probe_task`: the asyncio task that runs the reference probe.
+    `responded`: true if this replica has returned images, or has declined a prompt.
+    `last_problem`: the problem of the last request, or empty if there was none.
     """
 
     url: str
@@ -31,6 +33,13 @@ class Replica:
     last_use: int = 0
     reference_support: ReferenceSupport | None = None
     probe_task: "asyncio.Task[None] | None" = None
+    responded: bool = False
+    last_problem: str = ""
+
+    @property
+    def shown_url(self) -> str:
+        """The URL without its query, because the query may contain a key."""
+        return self.url.partition("?")[0]
 
     def start_cooldown(self, reason: str, *, at_least_s: float = 0.0) -> None:
         """Start a cooldown of the server. If `at_least_s` is not 0, the cooldown is fixed."""

@@ -1,7 +1,8 @@
 """The kinds of servers: the limits of each kind, and the request fields that each kind accepts.
 
 Sources: the code of SGLang 0.5.23, vLLM-Omni 0.30.0 and Xinference 4.1.0, and OpenAI's published types. The servers
-accept more fields than this module lists, but the engine sends only the listed fields.
+accept more fields than this module lists, but the engine sends only the listed fields. For the kind `compatible`, the
+options of the route determine the fields (`compatible_requests`).
 """
 
 import json
@@ -30,6 +31,7 @@ class ServerKind:
     `max_edge`: the longest allowed side in pixels. 0 means no limit.
     `negative_prompts`: true if requests to the server have a field for the negative prompt.
     `mask_part`: the name of the form part that contains the mask of an edit, or empty if the server uses no mask.
+    `probed`: true if the engine tests how the server uses references, unless the option `probe` is false.
     """
 
     name: str
@@ -45,8 +47,10 @@ class ServerKind:
     max_edge: int = 0
     negative_prompts: bool = False
     mask_part: str = ""
+    probed: bool = True
 
 
+COMPATIBLE = "compatible"
 KINDS = {
     kind.name: kind
     for kind in (
@@ -82,6 +86,22 @@ KINDS = {
             paid=True,
             max_edge=3840,
             mask_part="mask",
+            probed=False,
+        ),
+        # The masks have the format of OpenAI.
+        ServerKind(
+            COMPATIBLE,
+            0,
+            2048 * 2048,
+            1,
+            4,
+            "image[]",
+            "",
+            seeds=False,
+            tunable=False,
+            paid=True,
+            mask_part="mask",
+            probed=False,
         ),
     )
 }
@@ -94,7 +114,8 @@ class ServerRequest:
     """The content of one request: `n` images for one prompt.
 
     The first image has the seed `seed`. The seed of each further image is one higher than the seed of the previous
-    image. `negative_prompt` must be empty if the kind of server does not support negative prompts.
+    image. `negative_prompt` must be empty if the kind of server does not support negative prompts. If `series` is true,
+    the server must return the `n` images as a series.
     """
 
     model: str
@@ -106,6 +127,7 @@ class ServerRequest:
     guidance: float | None = None
     quality: str = ""
     negative_prompt: str = ""
+    series: bool = False
 
 
 def request_fields(kind: ServerKind, request: ServerRequest, *, edit: bool) -> dict[str, object]:
@@ -171,9 +193,10 @@ def expanded_size(kind: ServerKind, model: str, size: Size, max_pixels: int) -> 
 def mask_file(kind: ServerKind, mask: Image.Image) -> bytes:
     """Return the PNG file of a mask for this kind of server.
 
-    `mask` is white where the server must generate the image. In a file for OpenAI, this area is transparent instead.
+    `mask` is white where the server must generate the image. In a file for OpenAI or for the kind `compatible`, this
+    area is transparent instead.
     """
-    if kind.name != "openai":
+    if kind.name not in ("openai", COMPATIBLE):
         return png_file(mask)
     image = Image.new("RGBA", mask.size)
     image.putalpha(ImageChops.invert(mask))
