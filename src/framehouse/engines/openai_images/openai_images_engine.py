@@ -1,7 +1,6 @@
 """The openai_images engine. It groups shots into requests, and sends each request to the least busy replica."""
 
 import asyncio
-import contextvars
 import inspect
 import logging
 from collections.abc import AsyncIterator, Sequence
@@ -12,22 +11,16 @@ from PIL import Image
 
 from framehouse.domain.errors import Broken, Declined, Unavailable, Unknown
 from framehouse.domain.shot import Shot
-from framehouse.domain.sizes import Size, largest_within
+from framehouse.domain.sizes import Size
 from framehouse.engines.arrange import ArrangedImages, arrange_images, build_prompt
+from framehouse.engines.error_replies import error_from_reply
 from framehouse.engines.expansion_canvas import draw_canvas
+from framehouse.engines.http_exchange import NotAccepted, OutcomeUnknown, Reply
 from framehouse.engines.image_files import Png, png_file
 from framehouse.engines.interface import Abilities, Batch, GeneratedImage, HealthCheck, Progress
 from framehouse.engines.openai_images.compatible_requests import nearest_size, series_length, series_shot
-from framehouse.engines.openai_images.error_replies import error_from_reply
-from framehouse.engines.openai_images.http_exchange import NotAccepted, OutcomeUnknown, Reply
 from framehouse.engines.openai_images.openai_images_options import check_options
-from framehouse.engines.openai_images.reference_probe import (
-    PROBE_PROMPT,
-    ProbeFailed,
-    decode_single_image,
-    probe,
-)
-from framehouse.engines.openai_images.replicas import Replica, Replicas
+from framehouse.engines.openai_images.replica_probes import ReplicaProbes
 from framehouse.engines.openai_images.returned_images import (
     DownloadFailed,
     ReturnedImage,
@@ -38,6 +31,7 @@ from framehouse.engines.openai_images.server_client import ServerClient
 from framehouse.engines.openai_images.server_health import ServerHealth
 from framehouse.engines.openai_images.server_kinds import ServerRequest, expanded_size, generated_size, mask_file
 from framehouse.engines.plain_file import plain_file
+from framehouse.engines.replicas import Replica, Replicas
 
 log = logging.getLogger(__name__)
 _PROBE_SIZE = Size(512, 512)
@@ -58,7 +52,8 @@ class OpenAIImages:
         self._native_series = self._options.compatible is not None and self._options.compatible.native_series
         self._replicas = Replicas(self._options.urls, concurrency=self._options.concurrency)
         self._client = ServerClient(self._options)
-        self._health = ServerHealth(self._options, self._replicas, self._client, self._ensure_probe)
+        self._probes = ReplicaProbes(self._options, self._client)
+        self._health = ServerHealth(self._options, self._replicas, self._client, self._probes)
 
     def abilities(self) -> Abilities:
         return Abilities(
@@ -127,7 +122,7 @@ class OpenAIImages:
                     has_references = bool(batch.references or batch.elements)
                     limit = await self._reference_limit(replica) if has_references or first_frame else 0
                     if limit < 1 and has_references:
-                        support = replica.reference_support
+                        support = self._probes.result(replica)
                         refused[replica] = support.problem if support else "accepts no references"
                         continue
                     result = await self._request_images(replica, batch, shots, first_frame if limit else b"", limit)
@@ -253,42 +248,11 @@ class OpenAIImages:
         """
         if not self._options.probe or not self._options.max_references:
             return self._options.max_references
-        if replica.reference_support is None:
-            await asyncio.shield(self._ensure_probe(replica))
-        if replica.reference_support is None:
+        if self._probes.result(replica) is None:
+            await asyncio.shield(self._probes.start(replica))
+        if (support := self._probes.result(replica)) is None:
             raise NotAccepted("did not respond to the reference probe")
-        return replica.reference_support.max_references
-
-    def _ensure_probe(self, replica: Replica) -> "asyncio.Task[None]":
-        """Return the asyncio task that probes a replica. Starts a probe if none is running."""
-        if replica.probe_task is None or replica.probe_task.done():
-            replica.probe_task = asyncio.create_task(self._probe(replica), context=contextvars.Context())
-        return replica.probe_task
-
-    async def _probe(self, replica: Replica) -> None:
-        size = largest_within(_PROBE_SIZE, self._options.max_pixels)
-
-        async def edit(files: Sequence[bytes]) -> Reply:
-            request = ServerRequest(
-                self._options.model, PROBE_PROMPT, size, 1, 7, self._options.steps, self._options.guidance
-            )
-            _, reply = await self._client.request_images(replica.url, request, files)
-            return reply
-
-        async def decode(body: bytes) -> ReturnedImage:
-            return await asyncio.to_thread(decode_single_image, body)
-
-        before = replica.reference_support
-        try:
-            support = await probe(
-                edit, max_references=self._options.max_references, seeded=self._kind.seeds, decode=decode
-            )
-        except (NotAccepted, OutcomeUnknown, ProbeFailed, Broken) as error:
-            log.warning("%s: the reference probe failed: %s", replica.shown_url, error)
-            return
-        replica.reference_support = support
-        if support.problem and support != before:
-            log.warning("%s: the server %s", replica.shown_url, support.problem)
+        return support.max_references
 
     # --- health ---------------------------------------------------------------------------------------------------
 
@@ -296,10 +260,7 @@ class OpenAIImages:
         return list(await asyncio.gather(*(self._health.check(replica) for replica in self._replicas.all)))
 
     async def close(self) -> None:
-        probes = [replica.probe_task for replica in self._replicas.all if replica.probe_task]
-        for task in probes:
-            task.cancel()
-        await asyncio.gather(*probes, return_exceptions=True)
+        await self._probes.close()
         await self._client.close()
 
 

@@ -7,9 +7,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from framehouse.domain.errors import Broken
+from framehouse.engines.error_replies import error_details
+from framehouse.engines.http_exchange import Reply
 from framehouse.engines.image_files import Png, png_file
-from framehouse.engines.openai_images.error_replies import error_details
-from framehouse.engines.openai_images.http_exchange import Reply
 from framehouse.engines.openai_images.returned_images import ReturnedImage, decode_images
 
 PROBE_PROMPT = "Both things side by side on a white table"

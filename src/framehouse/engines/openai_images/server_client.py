@@ -2,14 +2,12 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
-from framehouse.adapters.tls import tls_context
+from framehouse.engines.http_exchange import Reply, open_client, send_request
 from framehouse.engines.image_files import MAX_ANSWER_BYTES
 from framehouse.engines.openai_images.compatible_requests import compatible_body, compatible_fields, form_value
-from framehouse.engines.openai_images.http_exchange import Reply, send_request
 from framehouse.engines.openai_images.openai_images_options import OpenAIImagesOptions
 from framehouse.engines.openai_images.server_kinds import ServerRequest, request_fields
 
@@ -81,28 +79,15 @@ class ServerClient:
         )
 
     def _http_client(self) -> "httpx.AsyncClient":
-        """Return the HTTP client. The first call creates the client.
-
-        Each request uses a new connection. If a request reused an idle connection, the server could close the
-        connection while the request is being sent, and the response would be lost.
-        """
+        """Return the HTTP client. The first call creates the client."""
         if self._client is None:
-            import httpx
-
-            headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
             key_header = self._options.compatible.api_key_header if self._options.compatible else ""
+            headers = {}
             if self._options.api_key and key_header:
                 headers[key_header] = self._options.api_key
             elif self._options.api_key:
                 headers["Authorization"] = f"Bearer {self._options.api_key}"
-            self._client = httpx.AsyncClient(
-                headers=headers,
-                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
-                follow_redirects=False,
-                trust_env=False,
-                verify=tls_context(),
-            )
+            self._client = open_client(headers)
         return self._client
 
     async def close(self) -> None:

@@ -3,34 +3,34 @@
 import asyncio
 import json
 import logging
-from collections.abc import Callable
 
 from framehouse.domain.errors import Broken, Declined
+from framehouse.engines.error_replies import error_from_reply
+from framehouse.engines.http_exchange import NotAccepted, OutcomeUnknown
 from framehouse.engines.interface import HealthCheck
-from framehouse.engines.openai_images.error_replies import error_from_reply
-from framehouse.engines.openai_images.http_exchange import NotAccepted, OutcomeUnknown
 from framehouse.engines.openai_images.openai_images_options import OpenAIImagesOptions
-from framehouse.engines.openai_images.replicas import Replica, Replicas
+from framehouse.engines.openai_images.replica_probes import ReplicaProbes
 from framehouse.engines.openai_images.server_client import ServerClient
+from framehouse.engines.replicas import Replica, Replicas
 
 log = logging.getLogger(__name__)
 _PROBE_WAIT_S = 50.0
 
 
 class ServerHealth:
-    """The health checks of a route. `ensure_probe` starts the reference probe of a replica if none is running."""
+    """The health checks of a route."""
 
     def __init__(
         self,
         options: OpenAIImagesOptions,
         replicas: Replicas,
         client: ServerClient,
-        ensure_probe: Callable[[Replica], "asyncio.Task[None]"],
+        probes: ReplicaProbes,
     ) -> None:
         self._options = options
         self._replicas = replicas
         self._client = client
-        self._ensure_probe = ensure_probe
+        self._probes = probes
 
     async def check(self, replica: Replica) -> HealthCheck:
         """Check one server. A successful check ends the cooldown of the server, unless `Replica.fixed_cooldown` is
@@ -71,9 +71,10 @@ class ServerHealth:
         if not self._options.probe:
             limit = self._options.max_references
             return f"the server is healthy; up to {limit} references are sent, without a probe"
-        if replica.reference_support is None or not replica.reference_support.final:
-            await asyncio.wait([self._ensure_probe(replica)], timeout=_PROBE_WAIT_S)
-        support = replica.reference_support
+        support = self._probes.result(replica)
+        if support is None or not support.final:
+            await asyncio.wait([self._probes.start(replica)], timeout=_PROBE_WAIT_S)
+        support = self._probes.result(replica)
         if support is None:
             return "the server is healthy; its reference probe has no result yet"
         accepted = f"and accepts up to {_references(support.max_references)}"

@@ -11,15 +11,12 @@ Sources for the codes: the documentation of Volcengine, Zhipu, Azure, xAI and Li
 import json
 import re
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
-from time import time
 from typing import NamedTuple
 
 from framehouse.domain.errors import Broken, Declined
-from framehouse.engines.openai_images.http_exchange import NotAccepted, OutcomeUnknown, Reply, one_line
+from framehouse.engines.http_exchange import NotAccepted, OutcomeUnknown, Reply, one_line, retry_after_s
 
 KEY_COOLDOWN_S = 300.0
-_MAX_RETRY_AFTER_S = 3600.0
 _POLICY_CODES = re.compile(
     r"moderation_blocked|content_policy_violation|content_?filter|ResponsibleAIPolicyViolation"
     r"|\w*SensitiveContentDetected(?:\.\w+)?|(?:Input|Output)\w+RiskDetection|1301",
@@ -48,24 +45,33 @@ class ErrorDetails(NamedTuple):
 
 
 def error_from_reply(reply: Reply, *, paid: bool, hidden: Mapping[str, str] | None = None) -> Exception:
-    """Return the exception for a response whose status is not 200.
+    """Return the exception for a response whose status is not 200. For `paid`, see `error_from_details`.
+
+    `hidden` maps each text that messages must not contain to its replacement.
+    """
+    return error_from_details(reply, error_details(reply.body, hidden), paid=paid)
+
+
+def error_from_details(
+    reply: Reply, details: ErrorDetails, *, paid: bool, server: str = "the model server", wait_s: float = 0.0
+) -> Exception:
+    """Return the exception for a response whose status is not 200, and whose body contains these details.
 
     `paid` is true if the request costs money. If `paid` is false, status 503 always means that the server refused the
-    request. If `paid` is true, status 503 means a refusal only if the response has a Retry-After header, or if its
-    message states that the server is overloaded or still loading. `hidden` maps each text that messages must not
-    contain to its replacement.
+    request. If `paid` is true, status 503 means a refusal only if the response specifies a delay, or if its message
+    states that the server is overloaded or still loading. `server` is the name of the server in messages. `wait_s` is
+    the delay in seconds that the body specifies, or 0. The Retry-After header may be longer.
     """
-    details = error_details(reply.body, hidden)
     message = details.message
     status = f"HTTP {reply.status}" + (f": {message}" if message else "")
-    wait_s = _retry_after(reply.headers)
+    wait_s = max(wait_s, retry_after_s(reply.headers))
     if reply.status in (400, 402, 403, 429) and (_any(_ACCOUNT_CODES, details.codes) or _ACCOUNT.search(message)):
         reason = "reports that its quota is used up or that the account cannot pay"
         return NotAccepted(f"{reason} (HTTP {reply.status})", cooldown_s=max(wait_s, KEY_COOLDOWN_S))
     if reply.status == 403 and _BLOCKED.search(message):
         return NotAccepted("has blocked the account (HTTP 403)", cooldown_s=KEY_COOLDOWN_S)
     if reply.status in (400, 403, 422) and is_declined(details):
-        return Declined(message or "the model server declined the prompt")
+        return Declined(message or f"{server} declined the prompt")
     if reply.status in (401, 402, 403) or (reply.status == 400 and _WRONG_KEY.search(message)):
         return NotAccepted(f"does not accept the api_key (HTTP {reply.status})", cooldown_s=KEY_COOLDOWN_S)
     if reply.status == 429:
@@ -74,9 +80,9 @@ def error_from_reply(reply: Reply, *, paid: bool, hidden: Mapping[str, str] | No
         return NotAccepted("is busy or still loading (HTTP 503)", cooldown_s=wait_s)
     if 300 <= reply.status < 400:
         return NotAccepted("responds with a redirect, which is not followed; set base_urls to the redirect's target")
-    if reply.status >= 500 or reply.status in (408, 409, 425) or reply.status < 300:
+    if reply.status >= 500 or reply.status in (408, 409, 425, 499) or reply.status < 300:
         return OutcomeUnknown(f"returned {status}")
-    return Broken(f"the model server returned {status}")
+    return Broken(f"{server} returned {status}")
 
 
 def error_from_item(item: Mapping[str, object], hidden: Mapping[str, str] | None = None) -> Declined | Broken | None:
@@ -135,17 +141,3 @@ def _invalid_field(field: Mapping[str, object]) -> str:
 
 def _any(pattern: re.Pattern[str], codes: frozenset[str]) -> bool:
     return any(pattern.fullmatch(code) for code in codes)
-
-
-def _retry_after(headers: Mapping[str, str]) -> float:
-    """Return the delay in the Retry-After header in seconds, at most 3,600.
-
-    Returns 0 if the header is missing or invalid.
-    """
-    value = headers.get("retry-after", "").strip()
-    if value.isascii() and value.isdigit():
-        return min(_MAX_RETRY_AFTER_S, float(value[:9]))
-    try:
-        return min(_MAX_RETRY_AFTER_S, max(0.0, parsedate_to_datetime(value).timestamp() - time()))
-    except (ValueError, TypeError, OverflowError):
-        return 0.0

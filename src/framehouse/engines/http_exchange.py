@@ -9,18 +9,22 @@ Every `reason` continues a sentence that begins with the name of the server, as 
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from time import time
 from typing import TYPE_CHECKING, Any
 
 from framehouse.adapters.telemetry import spans
+from framehouse.adapters.tls import tls_context
 from framehouse.domain.errors import Broken
 
 if TYPE_CHECKING:
     import httpx
 
 CONNECT_TIMEOUT_S = 10.0
-_MAX_ERROR_BYTES = 65_536
 _MAX_MESSAGE_CHARACTERS = 300
 _MIN_HIDDEN_CHARACTERS = 4
+_MAX_RETRY_AFTER_S = 3600.0
 
 
 class NotAccepted(Exception):
@@ -53,6 +57,24 @@ class Reply:
     body: bytes
 
 
+def open_client(headers: Mapping[str, str]) -> "httpx.AsyncClient":
+    """Create an HTTP client that sends these headers. The client stores no cookies and follows no redirects.
+
+    Each request uses a new connection. If a request reused an idle connection, the server could close the connection
+    while the request is being sent, and the response would be lost.
+    """
+    import httpx
+
+    return httpx.AsyncClient(
+        headers={"Accept": "application/json", "Accept-Encoding": "identity", **headers},
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
+        follow_redirects=False,
+        trust_env=False,
+        verify=tls_context(),
+    )
+
+
 async def send_request(
     client: "httpx.AsyncClient",
     method: str,
@@ -60,6 +82,7 @@ async def send_request(
     *,
     timeout_s: float,
     max_bytes: int,
+    max_error_bytes: int = 65_536,
     headers: Mapping[str, str] | None = None,
     **content: Any,
 ) -> Reply:
@@ -67,7 +90,7 @@ async def send_request(
 
     Cancelling the call closes the connection. Raises NotAccepted if nothing was sent, and OutcomeUnknown if the
     response is missing or incomplete. Raises Broken if a response with status 200 is longer than `max_bytes`. A
-    response with another status is truncated after about 65,536 bytes.
+    response with another status is truncated after about `max_error_bytes` bytes.
     """
     import httpx
 
@@ -80,13 +103,13 @@ async def send_request(
                 method, url, timeout=timeouts, headers={**spans.trace_headers(), **(headers or {})}, **content
             ) as answer,
         ):
-            limit = max_bytes if answer.status_code == 200 else _MAX_ERROR_BYTES
+            limit = max_bytes if answer.status_code == 200 else max_error_bytes
             chunks, length = [], 0
             async for chunk in answer.aiter_raw():
                 chunks.append(chunk)
                 length += len(chunk)
                 if length > limit and answer.status_code == 200:
-                    raise Broken(f"the model server's response has more than {limit:,} bytes")
+                    raise Broken(f"the response has more than {limit:,} bytes")
                 if length > limit:
                     break
             reply_headers = {name.lower(): value for name, value in answer.headers.items()}
@@ -114,3 +137,17 @@ def one_line(text: str, hidden: Mapping[str, str] | None = None) -> str:
 
 def _joined(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float:
+    """Return the delay in the Retry-After header in seconds, at most 3,600.
+
+    Returns 0 if the header is missing or invalid.
+    """
+    value = headers.get("retry-after", "").strip()
+    if value.isascii() and value.isdigit():
+        return min(_MAX_RETRY_AFTER_S, float(value[:9]))
+    try:
+        return min(_MAX_RETRY_AFTER_S, max(0.0, parsedate_to_datetime(value).timestamp() - time()))
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
