@@ -1,39 +1,32 @@
-"""Send one request to one server, and classify the response.
+"""Classify the responses of the Images API.
 
-    NotAccepted      the request was not sent, or was clearly refused; it may be sent to another server
-    OutcomeUnknown   the server may have accepted the request, so the engine never sends the request again
-    Declined         the server refuses the content
-    Broken           the response is invalid, or reports that the request is invalid
-
-Every `reason` continues a sentence that begins with the name of the server, as in "server 1 of 2 is busy".
+NotAccepted      the request was clearly refused; it may be sent to another server
+OutcomeUnknown   the server may have accepted the request, so the engine never sends the request again
+Declined         the server refuses the content
+Broken           the response is invalid, or reports that the request is invalid
 """
 
-import asyncio
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
-from time import time
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pybase64
 from numpy.typing import NDArray
 from pydantic_core import from_json
 
-from framehouse.adapters.telemetry import spans
 from framehouse.domain.errors import Broken, Declined
 from framehouse.engines.image_files import Png, read_answer
+from framehouse.engines.server_requests import (
+    KEY_COOLDOWN_S,
+    NotAccepted,
+    OutcomeUnknown,
+    Reply,
+    one_line,
+    retry_after_s,
+)
 
-if TYPE_CHECKING:
-    import httpx
-
-CONNECT_TIMEOUT_S = 10.0
-KEY_COOLDOWN_S = 300.0
-_MAX_RETRY_AFTER_S = 3600.0
-_MAX_MESSAGE_CHARACTERS = 300
-_MAX_ERROR_BYTES = 65_536
 _POLICY_CODES = {"moderation_blocked", "content_policy_violation", "content_filter"}
 _POLICY = re.compile(
     r"content[ _](?:policy|filter)|policy violation|moderation[ _]blocked|safety (?:system|checker|filter)|\bnsfw\b",
@@ -42,79 +35,12 @@ _POLICY = re.compile(
 _BUSY = re.compile(r"overloaded|loading|not ready|try again later|retry later|capacity|too many", re.IGNORECASE)
 
 
-class NotAccepted(Exception):
-    """Raised when the server did not accept the request. No image was generated, and nothing is charged.
-
-    If `cooldown_s` is not 0, the server must not be used for at least `cooldown_s` seconds, even if its health check
-    succeeds.
-    """
-
-    def __init__(self, reason: str, *, cooldown_s: float = 0.0) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.cooldown_s = cooldown_s
-
-
-class OutcomeUnknown(Exception):
-    """Raised when the request was sent, but it is not known whether the server generated the images."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A complete response. The names in `headers` are in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
 @dataclass(frozen=True, slots=True)
 class ReturnedImage:
     """An image from the server. `prompt` is the prompt that the server used, or empty if it is not reported."""
 
     image: NDArray[np.uint8] | Png
     prompt: str = ""
-
-
-async def send_request(
-    client: "httpx.AsyncClient", method: str, url: str, *, timeout_s: float, max_bytes: int, **content: Any
-) -> Reply:
-    """Send a request once. Returns the response even if its status reports an error.
-
-    Cancelling the call closes the connection. Raises NotAccepted if nothing was sent, and OutcomeUnknown if the
-    response is missing or incomplete. Raises Broken if a response with status 200 is longer than `max_bytes`. A
-    response with another status is truncated after about 65,536 bytes.
-    """
-    import httpx
-
-    connect_s = min(CONNECT_TIMEOUT_S, timeout_s)
-    timeouts = httpx.Timeout(timeout_s, connect=connect_s, pool=connect_s)
-    try:
-        async with (
-            asyncio.timeout(timeout_s + connect_s),
-            client.stream(method, url, timeout=timeouts, headers=spans.trace_headers(), **content) as answer,
-        ):
-            limit = max_bytes if answer.status_code == 200 else _MAX_ERROR_BYTES
-            chunks, length = [], 0
-            async for chunk in answer.aiter_raw():
-                chunks.append(chunk)
-                length += len(chunk)
-                if length > limit and answer.status_code == 200:
-                    raise Broken(f"the model server's response has more than {limit:,} bytes")
-                if length > limit:
-                    break
-            headers = {name.lower(): value for name, value in answer.headers.items()}
-            return Reply(answer.status_code, headers, b"".join(chunks))
-    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol) as error:
-        raise NotAccepted(f"cannot be reached: {_one_line(str(error)) or type(error).__name__}") from error
-    except (httpx.TimeoutException, TimeoutError) as error:
-        raise OutcomeUnknown(f"did not send a complete response within {timeout_s:g} s") from error
-    except httpx.HTTPError as error:
-        raise OutcomeUnknown("closed the connection before its response was complete") from error
 
 
 def error_from_reply(reply: Reply, *, paid: bool) -> Exception:
@@ -126,7 +52,7 @@ def error_from_reply(reply: Reply, *, paid: bool) -> Exception:
     """
     message, code = error_details(reply.body)
     status = f"HTTP {reply.status}" + (f": {message}" if message else "")
-    wait_s = _retry_after(reply.headers)
+    wait_s = retry_after_s(reply.headers)
     if reply.status in (400, 403, 422) and (code in _POLICY_CODES or _POLICY.search(message)):
         return Declined(message or "the model server declined the prompt")
     if reply.status in (401, 402, 403):
@@ -161,11 +87,11 @@ def error_details(body: bytes) -> tuple[str, str]:
         return "", ""
     error = answer.get("error") or answer.get("detail") or answer.get("message") or ""
     if isinstance(error, dict):
-        return _one_line(str(error.get("message", ""))), str(error.get("code") or error.get("type") or "")
+        return one_line(str(error.get("message", ""))), str(error.get("code") or error.get("type") or "")
     if isinstance(error, list):
         fields = [field for field in error if isinstance(field, dict)]
         error = "; ".join(f"{'.'.join(map(str, field.get('loc', ())))}: {field.get('msg', '')}" for field in fields)
-    return _one_line(str(error)), ""
+    return one_line(str(error)), ""
 
 
 def decode_images(body: bytes, count: int) -> Sequence[ReturnedImage]:
@@ -190,22 +116,3 @@ def decode_images(body: bytes, count: int) -> Sequence[ReturnedImage]:
             raise Broken("the model server returned an image that is not valid base64") from error
         decoded.append(ReturnedImage(read_answer(file), prompt if isinstance(prompt, str) else ""))
     return decoded
-
-
-def _one_line(text: str) -> str:
-    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return text if len(text) <= _MAX_MESSAGE_CHARACTERS else text[: _MAX_MESSAGE_CHARACTERS - 1] + "…"
-
-
-def _retry_after(headers: Mapping[str, str]) -> float:
-    """Return the delay in the Retry-After header in seconds, at most 3,600.
-
-    Returns 0 if the header is missing or invalid.
-    """
-    value = headers.get("retry-after", "").strip()
-    if value.isascii() and value.isdigit():
-        return min(_MAX_RETRY_AFTER_S, float(value[:9]))
-    try:
-        return min(_MAX_RETRY_AFTER_S, max(0.0, parsedate_to_datetime(value).timestamp() - time()))
-    except (ValueError, TypeError, OverflowError):
-        return 0.0

@@ -6,12 +6,10 @@ import inspect
 import json
 import logging
 from collections.abc import AsyncIterator, Sequence
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from framehouse.adapters.tls import tls_context
 from framehouse.domain.errors import Broken, Declined, Unavailable, Unknown
 from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import Size, largest_within
@@ -19,23 +17,15 @@ from framehouse.engines.arrange import ArrangedImages, arrange_images, build_pro
 from framehouse.engines.expansion_canvas import draw_canvas
 from framehouse.engines.image_files import MAX_ANSWER_BYTES, Png, png_file
 from framehouse.engines.interface import Abilities, Batch, GeneratedImage, HealthCheck, Progress
-from framehouse.engines.openai_images.http_exchange import (
-    NotAccepted,
-    OutcomeUnknown,
-    Reply,
-    ReturnedImage,
-    decode_images,
-    error_from_reply,
-    send_request,
-)
+from framehouse.engines.openai_images.http_exchange import ReturnedImage, decode_images, error_from_reply
 from framehouse.engines.openai_images.openai_images_options import check_options
 from framehouse.engines.openai_images.reference_probe import (
     PROBE_PROMPT,
     ProbeFailed,
+    ReferenceSupport,
     decode_single_image,
     probe,
 )
-from framehouse.engines.openai_images.replicas import Replica, Replicas
 from framehouse.engines.openai_images.server_kinds import (
     ServerRequest,
     expanded_size,
@@ -44,6 +34,8 @@ from framehouse.engines.openai_images.server_kinds import (
     request_fields,
 )
 from framehouse.engines.plain_file import plain_file
+from framehouse.engines.replicas import Replica, Replicas
+from framehouse.engines.server_requests import NotAccepted, OutcomeUnknown, Reply, new_client, send_request
 
 if TYPE_CHECKING:
     import httpx
@@ -68,6 +60,9 @@ class OpenAIImages:
         self._options = check_options(**options)
         self._kind = self._options.kind
         self._replicas = Replicas(self._options.urls, concurrency=self._options.concurrency)
+        self._reference_support: dict[Replica, ReferenceSupport] = {}
+        """The result of each replica's last reference probe."""
+        self._probe_tasks: dict[Replica, asyncio.Task[None]] = {}
         self._client: httpx.AsyncClient | None = None
 
     def abilities(self) -> Abilities:
@@ -132,7 +127,7 @@ class OpenAIImages:
                     has_references = bool(batch.references or batch.elements)
                     limit = await self._reference_limit(replica) if has_references or first_frame else 0
                     if limit < 1 and has_references:
-                        support = replica.reference_support
+                        support = self._reference_support.get(replica)
                         refused[replica] = support.problem if support else "accepts no references"
                         continue
                     result = await self._request_images(replica, batch, shots, first_frame if limit else b"", limit)
@@ -230,17 +225,19 @@ class OpenAIImages:
         """
         if not self._options.probe or not self._options.max_references:
             return self._options.max_references
-        if replica.reference_support is None:
+        if replica not in self._reference_support:
             await asyncio.shield(self._ensure_probe(replica))
-        if replica.reference_support is None:
+        if replica not in self._reference_support:
             raise NotAccepted("did not respond to the reference probe")
-        return replica.reference_support.max_references
+        return self._reference_support[replica].max_references
 
     def _ensure_probe(self, replica: Replica) -> "asyncio.Task[None]":
         """Return the asyncio task that probes a replica. Starts a probe if none is running."""
-        if replica.probe_task is None or replica.probe_task.done():
-            replica.probe_task = asyncio.create_task(self._probe(replica), context=contextvars.Context())
-        return replica.probe_task
+        task = self._probe_tasks.get(replica)
+        if task is None or task.done():
+            task = asyncio.create_task(self._probe(replica), context=contextvars.Context())
+            self._probe_tasks[replica] = task
+        return task
 
     async def _probe(self, replica: Replica) -> None:
         size = largest_within(_PROBE_SIZE, self._options.max_pixels)
@@ -254,7 +251,7 @@ class OpenAIImages:
         async def decode(body: bytes) -> ReturnedImage:
             return await asyncio.to_thread(decode_single_image, body)
 
-        before = replica.reference_support
+        before = self._reference_support.get(replica)
         try:
             support = await probe(
                 edit, max_references=self._options.max_references, seeded=self._kind.seeds, decode=decode
@@ -262,7 +259,7 @@ class OpenAIImages:
         except (NotAccepted, OutcomeUnknown, ProbeFailed, Broken) as error:
             log.warning("%s: the reference probe failed: %s", replica.url, error)
             return
-        replica.reference_support = support
+        self._reference_support[replica] = support
         if support.problem and support != before:
             log.warning("%s: the server %s", replica.url, support.problem)
 
@@ -315,9 +312,10 @@ class OpenAIImages:
         if not self._options.probe:
             limit = self._options.max_references
             return f"the server is healthy; up to {limit} references are sent, without a probe"
-        if replica.reference_support is None or not replica.reference_support.final:
+        support = self._reference_support.get(replica)
+        if support is None or not support.final:
             await asyncio.wait([self._ensure_probe(replica)], timeout=_PROBE_WAIT_S)
-        support = replica.reference_support
+        support = self._reference_support.get(replica)
         if support is None:
             return "the server is healthy; its reference probe has no result yet"
         accepted = f"and accepts up to {_references(support.max_references)}"
@@ -335,32 +333,16 @@ class OpenAIImages:
     # --- the HTTP client ------------------------------------------------------------------------------------------
 
     def _http_client(self) -> "httpx.AsyncClient":
-        """Return the HTTP client. The first call creates the client.
-
-        Each request uses a new connection. If a request reused an idle connection, the server could close the
-        connection while the request is being sent, and the response would be lost.
-        """
+        """Return the HTTP client. The first call creates the client."""
         if self._client is None:
-            import httpx
-
-            headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
-            if self._options.api_key:
-                headers["Authorization"] = f"Bearer {self._options.api_key}"
-            self._client = httpx.AsyncClient(
-                headers=headers,
-                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
-                follow_redirects=False,
-                trust_env=False,
-                verify=tls_context(),
-            )
+            key = self._options.api_key
+            self._client = new_client({"Authorization": f"Bearer {key}"} if key else {})
         return self._client
 
     async def close(self) -> None:
-        probes = [replica.probe_task for replica in self._replicas.all if replica.probe_task]
-        for task in probes:
+        for task in self._probe_tasks.values():
             task.cancel()
-        await asyncio.gather(*probes, return_exceptions=True)
+        await asyncio.gather(*self._probe_tasks.values(), return_exceptions=True)
         if self._client is not None:
             await self._client.aclose()
             self._client = None

@@ -1,11 +1,19 @@
 """The options of an `openai_images` route. The error for an invalid option names the option."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from framehouse.engines.openai_images.server_kinds import KINDS, ServerKind
-from framehouse.engines.option_checks import BadOption, as_json, check_cite, check_integer, check_number
+from framehouse.engines.option_checks import (
+    BadOption,
+    as_json,
+    check_api_key,
+    check_bool,
+    check_cite,
+    check_distinct,
+    check_integer,
+    check_number,
+    check_urls,
+)
 
 _OPENAI_URL = "https://api.openai.com/v1"
 _QUALITIES = ("low", "medium", "high", "xhigh", "max", "auto")
@@ -68,16 +76,14 @@ def check_options(
         raise BadOption(f'quality must be one of {", ".join(_QUALITIES)}, and is allowed only for kind "openai"')
     if not isinstance(model, str) or not model:
         raise BadOption("model must be the name of the model on the server")
-    if not isinstance(api_key, str) or not api_key.isascii() or any(c <= " " for c in api_key):
-        raise BadOption("api_key must contain only ASCII characters and no spaces; omit it if no key is needed")
-    uses_masks = _check_bool("masks", masks, bool(server_kind.mask_part) and _model_uses_masks(server_kind, model))
+    uses_masks = check_bool("masks", masks, bool(server_kind.mask_part) and _model_uses_masks(server_kind, model))
     if uses_masks and not server_kind.mask_part:
         raise BadOption(f'servers of kind "{server_kind.name}" do not use masks; remove the masks option')
     return OpenAIImagesOptions(
         kind=server_kind,
         urls=_check_urls(base_urls, server_kind),
         model=model,
-        api_key=api_key,
+        api_key=check_api_key(api_key),
         max_references=check_integer("max_references", _or_default(max_references, server_kind.max_references), 0, 100),
         max_pixels=check_integer("max_pixels", _or_default(max_pixels, server_kind.max_pixels), 65_536, 100_000_000),
         concurrency=check_integer("concurrency", _or_default(concurrency, server_kind.concurrency), 1, 1000),
@@ -86,10 +92,10 @@ def check_options(
         quality=str(quality or ""),
         cite=check_cite(cite),
         timeout_s=check_number("timeout_s", timeout_s, 0.1, 7200),
-        paid=_check_bool("paid", paid, server_kind.paid),
-        probe=_check_bool("probe", probe, True) and server_kind.name != "openai",
+        paid=check_bool("paid", paid, server_kind.paid),
+        probe=check_bool("probe", probe, True) and server_kind.name != "openai",
         masks=uses_masks,
-        convert_colours=_check_bool("convert_colours", convert_colours, True),
+        convert_colours=check_bool("convert_colours", convert_colours, True),
     )
 
 
@@ -101,36 +107,9 @@ def _model_uses_masks(kind: ServerKind, model: str) -> bool:
 def _check_urls(value: object, kind: ServerKind) -> tuple[str, ...]:
     if value is None and kind.name == "openai":
         value = [_OPENAI_URL]
-    if isinstance(value, str) or not isinstance(value, Sequence) or not value:
-        raise BadOption('base_urls must be a list of at least one URL, such as ["http://gpu-1:30000/v1"]')
-    urls = [_check_url(url) for url in value]
-    if len(set(urls)) < len(urls):
-        raise BadOption("base_urls must not contain the same URL twice")
-    return tuple(urls)
-
-
-def _check_url(value: object) -> str:
-    """Return the URL without a trailing slash and with /v1 as the last part of its path."""
-    url = value.strip().rstrip("/") if isinstance(value, str) else ""
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
-    except ValueError:
-        usable = False
-    if not usable or "@" in parts.netloc or parts.query or parts.fragment or not url.isascii() or " " in url:
-        raise BadOption(
-            f"base_urls: {as_json(value)} must be an http or https URL without a user name, query or fragment"
-        )
-    return url if url.endswith("/v1") else f"{url}/v1"
+    urls = check_urls("base_urls", value, "http://gpu-1:30000/v1")
+    return check_distinct("base_urls", [url if url.endswith("/v1") else f"{url}/v1" for url in urls])
 
 
 def _or_default(value: object, default: int) -> object:
     return default if value is None else value
-
-
-def _check_bool(name: str, value: object, default: bool) -> bool:
-    if value is None:
-        return default
-    if not isinstance(value, bool):
-        raise BadOption(f"{name} must be true or false; it is {as_json(value)}")
-    return value

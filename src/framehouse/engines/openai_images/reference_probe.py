@@ -8,7 +8,8 @@ from PIL import Image, ImageDraw
 
 from framehouse.domain.errors import Broken
 from framehouse.engines.image_files import Png, png_file
-from framehouse.engines.openai_images.http_exchange import Reply, ReturnedImage, decode_images, error_details
+from framehouse.engines.openai_images.http_exchange import ReturnedImage, decode_images, error_details
+from framehouse.engines.server_requests import Reply
 
 PROBE_PROMPT = "Both things side by side on a white table"
 _REFUSAL_STATUSES = {400, 404, 405, 413, 415, 422, 500, 501}

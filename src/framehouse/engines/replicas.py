@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from framehouse.domain.errors import Unavailable
 from framehouse.engines.cooldown import Cooldown
-from framehouse.engines.openai_images.reference_probe import ReferenceSupport
 
 
 @dataclass(eq=False, slots=True)
@@ -19,8 +18,8 @@ class Replica:
     `fixed_cooldown`: true if a successful health check does not end the current cooldown.
     `last_use`: the sequence number of the last request to this replica. The least recently used replica has the
         smallest number.
-    `reference_support`: the result of the last reference probe, or None before the first result.
-    `probe_task`: the asyncio task that runs the reference probe.
+    `queue_length`: the last known number of jobs in the queue of the server, including the jobs of other clients. 0 if
+        the server has no queue.
     """
 
     url: str
@@ -29,8 +28,7 @@ class Replica:
     fixed_cooldown: bool = False
     in_flight: int = 0
     last_use: int = 0
-    reference_support: ReferenceSupport | None = None
-    probe_task: "asyncio.Task[None] | None" = None
+    queue_length: int = 0
 
     def start_cooldown(self, reason: str, *, at_least_s: float = 0.0) -> None:
         """Start a cooldown of the server. If `at_least_s` is not 0, the cooldown is fixed."""
@@ -64,6 +62,7 @@ class Replicas:
     async def acquire(self, refused: Mapping[Replica, str]) -> AsyncIterator[Replica]:
         """For the duration of an `async with` block, reserve a slot on the usable replica with the fewest requests.
 
+        If the queue of a replica is longer than its number of requests, the length of the queue counts instead.
         A replica is usable if it is neither in a cooldown nor in `refused`. The keys of `refused` are the replicas that
         have refused this call, and the values are their reasons. Waits if all usable replicas are full. Raises
         Unavailable with all reasons if no replica is usable.
@@ -82,7 +81,7 @@ class Replicas:
                 raise Unavailable("; ".join(f"{r.public_name} {refused.get(r) or r.cooldown.reason}" for r in self.all))
             free = [replica for replica in usable if replica.in_flight < self._concurrency]
             if free:
-                chosen = min(free, key=lambda replica: (replica.in_flight, replica.last_use))
+                chosen = min(free, key=lambda replica: (max(replica.in_flight, replica.queue_length), replica.last_use))
                 chosen.in_flight += 1
                 self._uses += 1
                 chosen.last_use = self._uses
