@@ -1,8 +1,8 @@
 """Choose a replica of the model for each request, and skip replicas during a cooldown."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 from framehouse.domain.errors import Unavailable
@@ -70,6 +70,16 @@ class Replicas:
         replica = await self._take_slot(refused)
         try:
             yield replica
+        finally:
+            replica.in_flight -= 1
+            self.wake()
+
+    @contextmanager
+    def count_in_flight(self, replica: Replica) -> Iterator[None]:
+        """Count a request to a replica as in flight, even beyond the limit, because the replica already has it."""
+        replica.in_flight += 1
+        try:
+            yield
         finally:
             replica.in_flight -= 1
             self.wake()
