@@ -20,6 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from tests.support.sockets import listening, read_head
 
@@ -135,9 +136,9 @@ class Comfy:
     `faults` contains the next faults for each path, such as {"/prompt": ["cut"]}. A fault is one of "cut" and "lost"
     (the connection is closed before or after the request is processed), "hang", "garbage", "endless", "wait" (the
     request is processed after `released` is set), or a tuple of a status, a body and headers; an empty string is no
-    fault. `always` contains faults that never end. `job_faults` contains the faults of the next jobs: "oom", "error",
-    "no outputs", "two images", "not an image", "small", "deleted", "hang" and "restart". While `gate` is closed, the
-    running job waits before its sampler.
+    fault. `always` contains faults that never end; its key "" stands for all paths. `job_faults` contains the faults of
+    the next jobs: "oom", "error", "no outputs", "two images", "not an image", "small", "deleted", "hang" and "restart".
+    While `gate` is closed, the running job waits before its sampler.
     """
 
     version: str = "0.9.2"
@@ -236,7 +237,7 @@ async def _serve(server: Comfy, reader: asyncio.StreamReader, writer: asyncio.St
     server.headers.append(headers)
     name = "/" + path.split("/")[1]
     faults = server.faults.get(f"{method} {name}") or server.faults.get(name, [])
-    fault = faults.pop(0) if faults else server.always.get(f"{method} {name}", server.always.get(name, ""))
+    fault = faults.pop(0) if faults else _lasting_fault(server, method, name)
     if server.key and headers.get("authorization") != f"Bearer {server.key}":
         fault = (401, {})
     if fault == "cut":
@@ -264,6 +265,10 @@ async def _serve(server: Comfy, reader: asyncio.StreamReader, writer: asyncio.St
     if fault == "lost":
         return writer.transport.abort()
     return await _send(writer, status, answer)
+
+
+def _lasting_fault(server: Comfy, method: str, name: str) -> Any:
+    return next((server.always[key] for key in (f"{method} {name}", name, "") if key in server.always), "")
 
 
 async def _body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
@@ -579,10 +584,14 @@ def _size(server: Comfy, nodes: dict[str, Any]) -> tuple[int, int]:
 
 
 def _image(content: bytes, width: int, height: int) -> bytes:
+    """An image file whose pixels depend on `content`. Its metadata contains the workflow, as in ComfyUI."""
     noise = np.random.default_rng(int.from_bytes(hashlib.sha256(content).digest()[:8], "big"))
     small = Image.fromarray(noise.integers(0, 256, (4, 4, 3), np.uint8))
+    metadata = PngInfo()
+    metadata.add_text("prompt", f'{{"class_type": {content.decode()}}}')
     buffer = io.BytesIO()
-    small.resize((width, height), Image.Resampling.NEAREST).save(buffer, "PNG", compress_level=1)
+    large = small.resize((width, height), Image.Resampling.NEAREST)
+    large.save(buffer, "PNG", compress_level=1, pnginfo=metadata)
     return buffer.getvalue()
 
 

@@ -17,7 +17,7 @@ from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import Size
 from framehouse.domain.task import RequestOptions
 from framehouse.engines.comfyui import ComfyUI, comfyui_api, job_execution, progress_socket
-from framehouse.engines.interface import Batch, Engine, GeneratedImage, Progress, ReferenceImage
+from framehouse.engines.interface import Batch, Engine, Progress, ReferenceImage
 from framehouse.testing.engine_contract import EngineContract, generate, images
 from tests.support.comfyui_server import WORKFLOWS, Comfy, comfyui
 from tests.support.image_files import image_base64, image_file
@@ -409,6 +409,20 @@ async def test_a_job_without_its_websocket_is_still_finished() -> None:
         assert server.connections == 1
 
 
+async def test_a_server_that_goes_down_during_a_job_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_execution, "_MAX_OUTAGE_S", 0.1)
+    async with comfyui() as first, comfyui() as second, running(first, second) as engine:
+        first.gate.clear()
+        order = RecordedOrder()
+        call = asyncio.create_task(generate(engine, batch_of(open_order=order)))
+        await first.until(lambda: first.running)
+        first.always[""] = "cut"
+        first.drop_sockets()
+        assert len(images(await call)) == 1
+        assert (len(first.jobs()), len(second.jobs())) == (1, 1)
+        assert [saved.get("server") for saved in order.saved] == [first.url, None, second.url]
+
+
 async def test_the_websocket_follows_no_redirect() -> None:
     async with comfyui() as other:
         redirect: Any = (302, {}, {"Location": f"{other.url.replace('http', 'ws')}/ws"})
@@ -606,7 +620,7 @@ async def test_the_health_check_reports_a_server_that_is_not_usable(fault: Any) 
 
 async def test_a_worker_generates_tasks_of_all_kinds(make_deployment: MakeDeployment) -> None:
     async with comfyui() as server:
-        route = {"engine": "comfyui", "servers": [server.url], "max_pixels": 256 * 256} | WORKFLOWS
+        route = {"engine": "comfyui", "servers": [server.url]} | WORKFLOWS
         deployment = await make_deployment(route)
         tickets = [
             await deployment.submit("a fox", n=2),
@@ -617,6 +631,10 @@ async def test_a_worker_generates_tasks_of_all_kinds(make_deployment: MakeDeploy
         for ticket in tickets:
             task = await wait_for_task(deployment, ticket.task_id)
             assert task.status == "succeed", task
+            for image in task.images:
+                content = await deployment.storage.get(image.key)
+                assert content
+                assert b"class_type" not in content, "the file contains the workflow"
         for worker, worker_task in deployment.workers:
             worker.stop()
             await worker_task
@@ -647,10 +665,3 @@ async def test_the_second_worker_continues_the_job_of_the_first_worker(make_depl
             await worker_task
         deployment.workers.clear()
         await deployment.registry.close()
-
-
-async def test_a_generated_file_contains_no_workflow_of_the_server() -> None:
-    async with comfyui() as server, running(server) as engine:
-        (generated,) = images(await generate(engine, batch_of()))
-        assert isinstance(generated, GeneratedImage)
-        assert set(generated.facts) == {"server", "workflow", "generated_size"}

@@ -1,6 +1,8 @@
 """Workflow files, their placeholders, the options of a route, and the check of a workflow on a server."""
 
 import json
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +195,15 @@ def test_a_route_with_an_unknown_option_is_rejected() -> None:
     }
     with pytest.raises(BadRoute, match="model"):
         open_registry([(Model("m"), [route])])
+
+
+def test_the_route_of_the_docs_can_be_opened() -> None:
+    folder = Path(WORKFLOWS["workflow"]).parent
+    (block,) = re.findall(r"```toml\n(.*?)```", folder.with_suffix(".md").read_text(), re.DOTALL)
+    models = tomllib.loads(block.replace("/etc/framehouse", str(folder)))["models"]
+    registry = open_registry([(Model(name), model["routes"]) for name, model in models.items()])
+    abilities = registry.routes("kling-v3-omni")[0].engine.abilities()
+    assert (abilities.max_references, abilities.expansions, abilities.concurrency) == (10, True, 4)
 
 
 # --- Answers ----------------------------------------------------------------------------------------------------------

@@ -63,8 +63,6 @@ class ComfyUI:
         self._replicas = Replicas(self._options.servers, concurrency=self._options.concurrency)
         self._api = ComfyUIApi(self._options.headers)
         self._node_infos: dict[tuple[Replica, str], Mapping[str, Any] | None] = {}
-        self._complete: set[Replica] = set()
-        """The servers that have all nodes and models of the workflows."""
         self._background_tasks: set[asyncio.Task[None]] = set()
 
     def abilities(self) -> Abilities:
@@ -226,11 +224,11 @@ class ComfyUI:
     async def _check(self, replica: Replica) -> HealthCheck:
         """Check one server. A successful check ends its cooldown.
 
-        The nodes and models are checked again after each failed check, because a server may have been restarted.
+        The descriptions of nodes are requested again after each failed check, because a server may have been restarted.
         """
         try:
             version = await self._api.version(replica.url)
-            problems = [] if replica in self._complete else await self._missing(replica)
+            problems = await self._missing(replica)
         except (NotAccepted, OutcomeUnknown) as error:
             self._forget(replica)
             at_least_s = error.cooldown_s if isinstance(error, NotAccepted) else 0.0
@@ -243,7 +241,6 @@ class ComfyUI:
             self._start_cooldown(replica, "lacks nodes or models", at_least_s=_MISSING_COOLDOWN_S)
             advice = "Install the nodes and models, or correct the workflow: framehouse comfyui check."
             return HealthCheck(replica.url, ok=False, reason="; ".join(problems), advice=advice)
-        self._complete.add(replica)
         if replica.fixed_cooldown and replica.cooldown.remaining_s:
             reason = f"the server {replica.cooldown.reason}; it is used again in {replica.cooldown.remaining_s:.0f} s"
             return HealthCheck(replica.url, ok=False, reason=reason, advice="Wait.")
@@ -253,6 +250,7 @@ class ComfyUI:
         return HealthCheck(replica.url, ok=True, reason=f"the server is healthy (ComfyUI {number})")
 
     async def _missing(self, replica: Replica) -> list[str]:
+        """Return the problems of all workflows on a server."""
         problems = []
         for workflow in self._options.workflows:
             infos = {name: await self._node_info(replica, name) for name in workflow.class_types}
@@ -260,7 +258,7 @@ class ComfyUI:
         return problems
 
     def _forget(self, replica: Replica) -> None:
-        self._complete.discard(replica)
+        """Remove the descriptions of the server's nodes."""
         for key in [key for key in self._node_infos if key[0] is replica]:
             del self._node_infos[key]
 

@@ -162,12 +162,17 @@ class JobExecution:
             await self._socket.close()
 
     async def cancel_if_unwanted(self) -> None:
-        """Cancel the job at the server, unless a worker may still continue it."""
-        if self._job is None or await self._open_order.is_wanted():
+        """Cancel the job at the server, unless a worker may still continue it.
+
+        If the job is still being placed, the method first waits until the server has it.
+        """
+        if self._job is None:
             return
         with suppress(NotAccepted, OutcomeUnknown, Broken):
             if self._placing is not None:
                 await self._placing
+        if await self._open_order.is_wanted():
+            return
         with suppress(NotAccepted, OutcomeUnknown, Broken):
             await self._api.cancel(self._replica.url, self._job.job_id)
 
