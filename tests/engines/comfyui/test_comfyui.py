@@ -211,6 +211,19 @@ async def test_the_progress_comes_from_the_websocket() -> None:
         assert not server.sockets, "the WebSocket was not closed"
 
 
+async def test_the_end_of_a_job_on_the_websocket_ends_the_pause_between_queries(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(job_execution, "_FIRST_PAUSE_S", 1000.0)
+    monkeypatch.setattr(job_execution, "_LONGEST_PAUSE_WITH_SOCKET_S", 1000.0)
+    async with comfyui() as server, running(server, timeout_s=2000) as engine:
+        server.gate.clear()
+        call = asyncio.create_task(generate(engine, batch_of()))
+        await server.until(lambda: server.running and server.sockets and server.count("GET", "/queue"))
+        server.gate.set()
+        assert len(images(await call)) == 1
+
+
 @pytest.mark.parametrize(
     ("message", "share", "ended"),
     [
