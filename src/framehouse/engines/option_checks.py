@@ -1,6 +1,8 @@
 """Checks for the options of routes. Each error message names the option and the allowed values."""
 
 import json
+from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 
 class BadOption(ValueError):
@@ -17,6 +19,45 @@ def check_number(name: str, value: object, minimum: float, maximum: float) -> fl
     if isinstance(value, bool) or not isinstance(value, int | float) or not minimum <= value <= maximum:
         raise BadOption(f"{name} must be a number from {minimum:g} to {maximum:g}; it is {as_json(value)}")
     return float(value)
+
+
+def check_bool(name: str, value: object, default: bool) -> bool:
+    if value is None:
+        return default
+    if not isinstance(value, bool):
+        raise BadOption(f"{name} must be true or false; it is {as_json(value)}")
+    return value
+
+
+def check_api_key(value: object) -> str:
+    if not isinstance(value, str) or not value.isascii() or any(c <= " " for c in value):
+        raise BadOption("api_key must contain only ASCII characters and no spaces; omit it if no key is needed")
+    return value
+
+
+def check_urls(name: str, value: object, example: str) -> tuple[str, ...]:
+    """Check a list of at least one URL. Returns the URLs without a trailing slash."""
+    if isinstance(value, str) or not isinstance(value, Sequence) or not value:
+        raise BadOption(f'{name} must be a list of at least one URL, such as ["{example}"]')
+    return check_distinct(name, [_check_url(name, url) for url in value])
+
+
+def check_distinct(name: str, urls: Sequence[str]) -> tuple[str, ...]:
+    if len(set(urls)) < len(urls):
+        raise BadOption(f"{name} must not contain the same URL twice")
+    return tuple(urls)
+
+
+def _check_url(name: str, value: object) -> str:
+    url = value.strip().rstrip("/") if isinstance(value, str) else ""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if not usable or "@" in parts.netloc or parts.query or parts.fragment or not url.isascii() or " " in url:
+        raise BadOption(f"{name}: {as_json(value)} must be an http or https URL without a user name, query or fragment")
+    return url
 
 
 def check_cite(cite: object) -> str:

@@ -11,7 +11,15 @@ from framehouse.engines.openai_images.compatible_options import (
     check_max_n,
 )
 from framehouse.engines.openai_images.server_kinds import COMPATIBLE, KINDS, ServerKind
-from framehouse.engines.option_checks import BadOption, as_json, check_cite, check_integer, check_number
+from framehouse.engines.option_checks import (
+    BadOption,
+    as_json,
+    check_api_key,
+    check_bool,
+    check_cite,
+    check_integer,
+    check_number,
+)
 
 _OPENAI_URL = "https://api.openai.com/v1"
 _QUALITIES = ("low", "medium", "high", "xhigh", "max", "auto")
@@ -89,9 +97,7 @@ def check_options(
         )
     if not isinstance(model, str) or not model:
         raise BadOption("model must be the name of the model on the server")
-    if not isinstance(api_key, str) or not api_key.isascii() or any(c <= " " for c in api_key):
-        raise BadOption("api_key must contain only ASCII characters and no spaces; omit it if no key is needed")
-    uses_masks = _check_bool("masks", masks, bool(server_kind.mask_part) and _model_uses_masks(server_kind, model))
+    uses_masks = check_bool("masks", masks, bool(server_kind.mask_part) and _model_uses_masks(server_kind, model))
     if uses_masks and not server_kind.mask_part:
         raise BadOption(f'servers of kind "{server_kind.name}" do not use masks; remove the masks option')
     only_compatible = {
@@ -117,7 +123,7 @@ def check_options(
         kind=server_kind,
         urls=_check_urls(base_urls, server_kind),
         model=model,
-        api_key=api_key,
+        api_key=check_api_key(api_key),
         max_references=reference_limit,
         max_pixels=check_integer("max_pixels", _or_default(max_pixels, server_kind.max_pixels), 65_536, 100_000_000),
         concurrency=check_integer("concurrency", _or_default(concurrency, server_kind.concurrency), 1, 1000),
@@ -126,10 +132,10 @@ def check_options(
         quality=str(quality or ""),
         cite=check_cite(cite),
         timeout_s=check_number("timeout_s", timeout_s, 0.1, 7200),
-        paid=_check_bool("paid", paid, server_kind.paid),
-        probe=_check_bool("probe", probe, True) and server_kind.probed,
+        paid=check_bool("paid", paid, server_kind.paid),
+        probe=check_bool("probe", probe, True) and server_kind.probed,
         masks=uses_masks,
-        convert_colours=_check_bool("convert_colours", convert_colours, True),
+        convert_colours=check_bool("convert_colours", convert_colours, True),
         max_n=check_max_n(max_n, server_kind.max_n),
         compatible=compatible,
     )
@@ -178,11 +184,3 @@ def _check_url(value: object) -> str:
 
 def _or_default(value: object, default: int) -> object:
     return default if value is None else value
-
-
-def _check_bool(name: str, value: object, default: bool) -> bool:
-    if value is None:
-        return default
-    if not isinstance(value, bool):
-        raise BadOption(f"{name} must be true or false; it is {as_json(value)}")
-    return value
