@@ -59,7 +59,16 @@ class Host:
     def reconnect(self) -> None:
         """Undo `unplug` and `drop_packets`."""
         _run("ip", "link", "set", self.link, "up")
-        _run("bridge", "link", "set", "dev", self.link, "state", "3")
+        end = time.monotonic() + 30
+        while True:  # the kernel refuses the change until it has noticed that the link is up
+            try:
+                _run("bridge", "link", "set", "dev", self.link, "state", "3")
+            except subprocess.CalledProcessError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.1)
+            else:
+                return
 
 
 @contextmanager
