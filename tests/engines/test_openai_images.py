@@ -17,8 +17,9 @@ from framehouse.domain.model import Model
 from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import RATIOS, Size, size_of
 from framehouse.domain.task import RequestOptions
+from framehouse.engines import http_exchange
 from framehouse.engines.interface import Batch, Engine, GeneratedImage, ReferenceImage, SavedElement
-from framehouse.engines.openai_images import OpenAIImages, http_exchange
+from framehouse.engines.openai_images import OpenAIImages
 from framehouse.engines.openai_images.server_kinds import KINDS, generated_size
 from framehouse.engines.option_checks import BadOption
 from framehouse.engines.registry import BadRoute, open_registry

@@ -6,28 +6,26 @@ import inspect
 import json
 import logging
 from collections.abc import AsyncIterator, Sequence
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from framehouse.adapters.tls import tls_context
 from framehouse.domain.errors import Broken, Declined, Unavailable, Unknown
 from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import Size, largest_within
 from framehouse.engines.arrange import ArrangedImages, arrange_images, build_prompt
 from framehouse.engines.expansion_canvas import draw_canvas
-from framehouse.engines.image_files import MAX_ANSWER_BYTES, Png, png_file
-from framehouse.engines.interface import Abilities, Batch, GeneratedImage, HealthCheck, Progress
-from framehouse.engines.openai_images.http_exchange import (
+from framehouse.engines.http_exchange import (
     NotAccepted,
     OutcomeUnknown,
     Reply,
-    ReturnedImage,
-    decode_images,
+    error_details,
     error_from_reply,
+    open_client,
     send_request,
 )
+from framehouse.engines.image_files import MAX_ANSWER_BYTES, Png, png_file
+from framehouse.engines.interface import Abilities, Batch, GeneratedImage, HealthCheck, Progress
 from framehouse.engines.openai_images.openai_images_options import check_options
 from framehouse.engines.openai_images.reference_probe import (
     PROBE_PROMPT,
@@ -36,6 +34,7 @@ from framehouse.engines.openai_images.reference_probe import (
     probe,
 )
 from framehouse.engines.openai_images.replicas import Replica, Replicas
+from framehouse.engines.openai_images.returned_images import ReturnedImage, decode_images
 from framehouse.engines.openai_images.server_kinds import (
     ServerRequest,
     expanded_size,
@@ -166,7 +165,7 @@ class OpenAIImages:
         )
         reply = await self._post(replica, request, files, mask)
         if reply.status != 200:
-            raise error_from_reply(reply, paid=self._options.paid)
+            raise error_from_reply(reply, *error_details(reply.body), paid=self._options.paid)
         returned = [
             ReturnedImage(image.image, image.prompt if image.prompt != request.prompt else "")
             for image in await asyncio.to_thread(decode_images, reply.body, len(shots))
@@ -280,7 +279,7 @@ class OpenAIImages:
                 self._http_client(), "GET", url, timeout_s=_HEALTH_TIMEOUT_S, max_bytes=_MAX_HEALTH_BYTES
             )
             if reply.status != 200:
-                raise error_from_reply(reply, paid=False)
+                raise error_from_reply(reply, *error_details(reply.body), paid=False)
         except (NotAccepted, OutcomeUnknown) as error:
             at_least_s = error.cooldown_s if isinstance(error, NotAccepted) else 0.0
             self._start_cooldown(replica, error.reason, at_least_s=at_least_s)
@@ -335,25 +334,10 @@ class OpenAIImages:
     # --- the HTTP client ------------------------------------------------------------------------------------------
 
     def _http_client(self) -> "httpx.AsyncClient":
-        """Return the HTTP client. The first call creates the client.
-
-        Each request uses a new connection. If a request reused an idle connection, the server could close the
-        connection while the request is being sent, and the response would be lost.
-        """
+        """Return the HTTP client. The first call creates the client."""
         if self._client is None:
-            import httpx
-
-            headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
-            if self._options.api_key:
-                headers["Authorization"] = f"Bearer {self._options.api_key}"
-            self._client = httpx.AsyncClient(
-                headers=headers,
-                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
-                follow_redirects=False,
-                trust_env=False,
-                verify=tls_context(),
-            )
+            key = self._options.api_key
+            self._client = open_client({"Authorization": f"Bearer {key}"} if key else {})
         return self._client
 
     async def close(self) -> None:

@@ -7,8 +7,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from framehouse.domain.errors import Broken
+from framehouse.engines.http_exchange import Reply, error_details
 from framehouse.engines.image_files import Png, png_file
-from framehouse.engines.openai_images.http_exchange import Reply, ReturnedImage, decode_images, error_details
+from framehouse.engines.openai_images.returned_images import ReturnedImage, decode_images
 
 PROBE_PROMPT = "Both things side by side on a white table"
 _REFUSAL_STATUSES = {400, 404, 405, 413, 415, 422, 500, 501}

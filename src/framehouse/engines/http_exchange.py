@@ -11,20 +11,16 @@ Every `reason` continues a sentence that begins with the name of the server, as 
 import asyncio
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from time import time
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pybase64
-from numpy.typing import NDArray
-from pydantic_core import from_json
-
 from framehouse.adapters.telemetry import spans
+from framehouse.adapters.tls import tls_context
 from framehouse.domain.errors import Broken, Declined
-from framehouse.engines.image_files import Png, read_answer
 
 if TYPE_CHECKING:
     import httpx
@@ -33,7 +29,6 @@ CONNECT_TIMEOUT_S = 10.0
 KEY_COOLDOWN_S = 300.0
 _MAX_RETRY_AFTER_S = 3600.0
 _MAX_MESSAGE_CHARACTERS = 300
-_MAX_ERROR_BYTES = 65_536
 _POLICY_CODES = {"moderation_blocked", "content_policy_violation", "content_filter"}
 _POLICY = re.compile(
     r"content[ _](?:policy|filter)|policy violation|moderation[ _]blocked|safety (?:system|checker|filter)|\bnsfw\b",
@@ -72,22 +67,39 @@ class Reply:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ReturnedImage:
-    """An image from the server. `prompt` is the prompt that the server used, or empty if it is not reported."""
+def open_client(headers: Mapping[str, str]) -> "httpx.AsyncClient":
+    """Create an HTTP client that sends these headers. The client stores no cookies and follows no redirects.
 
-    image: NDArray[np.uint8] | Png
-    prompt: str = ""
+    Each request uses a new connection. If a request reused an idle connection, the server could close the connection
+    while the request is being sent, and the response would be lost.
+    """
+    import httpx
+
+    return httpx.AsyncClient(
+        headers={"Accept": "application/json", "Accept-Encoding": "identity", **headers},
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
+        follow_redirects=False,
+        trust_env=False,
+        verify=tls_context(),
+    )
 
 
 async def send_request(
-    client: "httpx.AsyncClient", method: str, url: str, *, timeout_s: float, max_bytes: int, **content: Any
+    client: "httpx.AsyncClient",
+    method: str,
+    url: str,
+    *,
+    timeout_s: float,
+    max_bytes: int,
+    max_error_bytes: int = 65_536,
+    **content: Any,
 ) -> Reply:
     """Send a request once. Returns the response even if its status reports an error.
 
     Cancelling the call closes the connection. Raises NotAccepted if nothing was sent, and OutcomeUnknown if the
     response is missing or incomplete. Raises Broken if a response with status 200 is longer than `max_bytes`. A
-    response with another status is truncated after about 65,536 bytes.
+    response with another status is truncated after about `max_error_bytes` bytes.
     """
     import httpx
 
@@ -98,37 +110,39 @@ async def send_request(
             asyncio.timeout(timeout_s + connect_s),
             client.stream(method, url, timeout=timeouts, headers=spans.trace_headers(), **content) as answer,
         ):
-            limit = max_bytes if answer.status_code == 200 else _MAX_ERROR_BYTES
+            limit = max_bytes if answer.status_code == 200 else max_error_bytes
             chunks, length = [], 0
             async for chunk in answer.aiter_raw():
                 chunks.append(chunk)
                 length += len(chunk)
                 if length > limit and answer.status_code == 200:
-                    raise Broken(f"the model server's response has more than {limit:,} bytes")
+                    raise Broken(f"the response has more than {limit:,} bytes")
                 if length > limit:
                     break
             headers = {name.lower(): value for name, value in answer.headers.items()}
             return Reply(answer.status_code, headers, b"".join(chunks))
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol) as error:
-        raise NotAccepted(f"cannot be reached: {_one_line(str(error)) or type(error).__name__}") from error
+        raise NotAccepted(f"cannot be reached: {one_line(str(error)) or type(error).__name__}") from error
     except (httpx.TimeoutException, TimeoutError) as error:
         raise OutcomeUnknown(f"did not send a complete response within {timeout_s:g} s") from error
     except httpx.HTTPError as error:
         raise OutcomeUnknown("closed the connection before its response was complete") from error
 
 
-def error_from_reply(reply: Reply, *, paid: bool) -> Exception:
+def error_from_reply(
+    reply: Reply, message: str, code: str = "", *, paid: bool, server: str = "the model server", wait_s: float = 0.0
+) -> Exception:
     """Return the exception for a response whose status is not 200.
 
-    `paid` is true if the request costs money. If `paid` is false, status 503 always means that the server refused the
-    request. If `paid` is true, status 503 means a refusal only if the response has a Retry-After header, or if its
-    message states that the server is overloaded or still loading.
+    `message` and `code` are the details in its body (see `error_details`). `paid` is true if the request costs money.
+    If `paid` is false, status 503 always means that the server refused the request. If `paid` is true, status 503 means
+    a refusal only if the response specifies a delay, or if its message states that the server is overloaded or still
+    loading. `wait_s` is the delay that the body specifies in seconds, or 0. The Retry-After header may be longer.
     """
-    message, code = error_details(reply.body)
     status = f"HTTP {reply.status}" + (f": {message}" if message else "")
-    wait_s = _retry_after(reply.headers)
+    wait_s = max(wait_s, retry_after_s(reply.headers))
     if reply.status in (400, 403, 422) and (code in _POLICY_CODES or _POLICY.search(message)):
-        return Declined(message or "the model server declined the prompt")
+        return Declined(message or f"{server} declined the prompt")
     if reply.status in (401, 402, 403):
         return NotAccepted(f"does not accept the api_key (HTTP {reply.status})", cooldown_s=KEY_COOLDOWN_S)
     if reply.status == 429:
@@ -140,18 +154,18 @@ def error_from_reply(reply: Reply, *, paid: bool) -> Exception:
     if reply.status == 503 and (not paid or wait_s or _BUSY.search(message)):
         return NotAccepted("is busy or still loading (HTTP 503)", cooldown_s=wait_s)
     if 300 <= reply.status < 400:
-        return NotAccepted("responds with a redirect, which is not followed; set base_urls to the redirect's target")
-    if reply.status >= 500 or reply.status in (408, 409, 425) or reply.status < 300:
+        return NotAccepted("responds with a redirect, which is not followed; configure the redirect's target")
+    if reply.status >= 500 or reply.status in (408, 409, 425, 499) or reply.status < 300:
         return OutcomeUnknown(f"returned {status}")
-    return Broken(f"the model server returned {status}")
+    return Broken(f"{server} returned {status}")
 
 
-def error_details(body: bytes) -> tuple[str, str]:
+def error_details(body: bytes, hidden: Iterable[str] = ()) -> tuple[str, str]:
     """Return the message and the code in the body of an error response.
 
     The message is a single line of at most 300 characters. A missing message or code is returned as an empty string.
-    This function supports the formats of OpenAI (`error`) and FastAPI (`detail`, including a list of invalid fields),
-    and a plain `message`.
+    For `hidden`, see `one_line`. This function supports the formats of OpenAI (`error`) and FastAPI (`detail`,
+    including a list of invalid fields), and a plain `message`.
     """
     try:
         answer = json.loads(body)
@@ -161,43 +175,26 @@ def error_details(body: bytes) -> tuple[str, str]:
         return "", ""
     error = answer.get("error") or answer.get("detail") or answer.get("message") or ""
     if isinstance(error, dict):
-        return _one_line(str(error.get("message", ""))), str(error.get("code") or error.get("type") or "")
+        return one_line(str(error.get("message", "")), hidden), str(error.get("code") or error.get("type") or "")
     if isinstance(error, list):
         fields = [field for field in error if isinstance(field, dict)]
         error = "; ".join(f"{'.'.join(map(str, field.get('loc', ())))}: {field.get('msg', '')}" for field in fields)
-    return _one_line(str(error)), ""
+    return one_line(str(error), hidden), ""
 
 
-def decode_images(body: bytes, count: int) -> Sequence[ReturnedImage]:
-    """Return the images in a response with status 200, in order. Blocks the calling thread.
+def one_line(text: str, hidden: Iterable[str] = ()) -> str:
+    """Return the text as a single line of at most 300 characters.
 
-    Raises Broken unless the response contains exactly `count` images and each image can be decoded.
+    Each text in `hidden`, such as the prompt or the key, is replaced with an ellipsis.
     """
-    try:
-        data = from_json(body)["data"]  # from_json parses base64 images ten times as fast as the json module
-        items = [(item.get("b64_json"), item.get("revised_prompt"), item.get("url")) for item in data]
-    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
-        raise Broken("the model server's response does not have the format of the Images API") from error
-    if len(items) != count:
-        raise Broken(f"the model server returned {len(items)} images instead of {count}")
-    decoded = []
-    for content, prompt, url in items:
-        if not isinstance(content, str) or not content:
-            raise Broken(f"the model server returned {'a URL instead of an image' if url else 'no image'}")
-        try:
-            file = pybase64.b64decode(content, validate=True)
-        except ValueError as error:
-            raise Broken("the model server returned an image that is not valid base64") from error
-        decoded.append(ReturnedImage(read_answer(file), prompt if isinstance(prompt, str) else ""))
-    return decoded
-
-
-def _one_line(text: str) -> str:
+    for secret in hidden:
+        if secret.strip():
+            text = text.replace(secret, "…")
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return text if len(text) <= _MAX_MESSAGE_CHARACTERS else text[: _MAX_MESSAGE_CHARACTERS - 1] + "…"
 
 
-def _retry_after(headers: Mapping[str, str]) -> float:
+def retry_after_s(headers: Mapping[str, str]) -> float:
     """Return the delay in the Retry-After header in seconds, at most 3,600.
 
     Returns 0 if the header is missing or invalid.
