@@ -29,6 +29,7 @@ CONNECT_TIMEOUT_S = 10.0
 KEY_COOLDOWN_S = 300.0
 _MAX_RETRY_AFTER_S = 3600.0
 _MAX_MESSAGE_CHARACTERS = 300
+_MIN_HIDDEN_CHARACTERS = 4
 _POLICY_CODES = {"moderation_blocked", "content_policy_violation", "content_filter"}
 _POLICY = re.compile(
     r"content[ _](?:policy|filter)|policy violation|moderation[ _]blocked|safety (?:system|checker|filter)|\bnsfw\b",
@@ -185,10 +186,11 @@ def error_details(body: bytes, hidden: Iterable[str] = ()) -> tuple[str, str]:
 def one_line(text: str, hidden: Iterable[str] = ()) -> str:
     """Return the text as a single line of at most 300 characters.
 
-    Each text in `hidden`, such as the prompt or the key, is replaced with an ellipsis.
+    Each text in `hidden`, such as the prompt or the key, is replaced with an ellipsis. Texts with fewer than four
+    characters are not replaced, because they also occur in other words.
     """
     for secret in hidden:
-        if secret.strip():
+        if len(secret.strip()) >= _MIN_HIDDEN_CHARACTERS:
             text = text.replace(secret, "…")
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return text if len(text) <= _MAX_MESSAGE_CHARACTERS else text[: _MAX_MESSAGE_CHARACTERS - 1] + "…"

@@ -2,6 +2,8 @@
 
 import json
 
+from framehouse.domain.field_reader import url_problem
+
 
 class BadOption(ValueError):
     """Raised when an option of a route is invalid. The message names the option and the allowed values."""
@@ -17,6 +19,30 @@ def check_number(name: str, value: object, minimum: float, maximum: float) -> fl
     if isinstance(value, bool) or not isinstance(value, int | float) or not minimum <= value <= maximum:
         raise BadOption(f"{name} must be a number from {minimum:g} to {maximum:g}; it is {as_json(value)}")
     return float(value)
+
+
+def check_bool(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise BadOption(f"{name} must be true or false; it is {as_json(value)}")
+    return value
+
+
+def check_key(name: str, value: object) -> str:
+    """Check a required API key. The error message does not contain the key."""
+    if not isinstance(value, str) or not value or not value.isascii() or any(c <= " " or c == "\x7f" for c in value):
+        raise BadOption(f"{name} must be the key of an account: ASCII characters without spaces")
+    return value
+
+
+def check_url(name: str, value: object) -> str:
+    """Check a URL to which the engine appends paths. Returns the URL without trailing slashes."""
+    if not isinstance(value, str):
+        raise BadOption(f"{name} must be text; it is {as_json(value)}")
+    if problem := url_problem(value):
+        raise BadOption(f"{name} {problem}")
+    if "?" in value or "#" in value:
+        raise BadOption(f"{name} must not contain a query or a fragment")
+    return value.rstrip("/")
 
 
 def check_cite(cite: object) -> str:

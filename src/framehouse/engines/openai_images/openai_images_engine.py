@@ -8,8 +8,6 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
-
 from framehouse.domain.errors import Broken, Declined, Unavailable, Unknown
 from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import Size, largest_within
@@ -24,7 +22,7 @@ from framehouse.engines.http_exchange import (
     open_client,
     send_request,
 )
-from framehouse.engines.image_files import MAX_ANSWER_BYTES, Png, png_file
+from framehouse.engines.image_files import MAX_ANSWER_BYTES, answer_file, png_file
 from framehouse.engines.interface import Abilities, Batch, GeneratedImage, HealthCheck, Progress
 from framehouse.engines.openai_images.openai_images_options import check_options
 from framehouse.engines.openai_images.reference_probe import (
@@ -91,7 +89,7 @@ class OpenAIImages:
             returned, facts = await self._generate_group(batch, shots, first_frame)
             for shot, image in zip(shots, returned, strict=True):
                 if shows_first_frame and not first_frame:
-                    first_frame = await asyncio.to_thread(_image_file, image)
+                    first_frame = await asyncio.to_thread(answer_file, image.image)
                 revised = {"revised_prompt": image.prompt} if image.prompt else {}
                 yield GeneratedImage(shot.index, image.image, {**facts, **revised})
             done += len(shots)
@@ -352,11 +350,6 @@ class OpenAIImages:
 
 def _references(count: int) -> str:
     return f"{count} reference{'' if count == 1 else 's'}"
-
-
-def _image_file(returned: ReturnedImage) -> bytes:
-    """Return the file of a generated image, which can be sent as a reference. Blocks the calling thread."""
-    return returned.image.file if isinstance(returned.image, Png) else png_file(Image.fromarray(returned.image))
 
 
 def _model_names(body: bytes) -> list[str] | None:
