@@ -30,7 +30,7 @@ KEY_COOLDOWN_S = 300.0
 _MAX_RETRY_AFTER_S = 3600.0
 _MAX_MESSAGE_CHARACTERS = 300
 _MIN_HIDDEN_CHARACTERS = 4
-_POLICY_CODES = {"moderation_blocked", "content_policy_violation", "content_filter"}
+POLICY_CODES = {"moderation_blocked", "content_policy_violation", "content_filter"}
 _POLICY = re.compile(
     r"content[ _](?:policy|filter)|policy violation|moderation[ _]blocked|safety (?:system|checker|filter)|\bnsfw\b",
     re.IGNORECASE,
@@ -94,6 +94,7 @@ async def send_request(
     timeout_s: float,
     max_bytes: int,
     max_error_bytes: int = 65_536,
+    headers: Mapping[str, str] | None = None,
     **content: Any,
 ) -> Reply:
     """Send a request once. Returns the response even if its status reports an error.
@@ -109,7 +110,9 @@ async def send_request(
     try:
         async with (
             asyncio.timeout(timeout_s + connect_s),
-            client.stream(method, url, timeout=timeouts, headers=spans.trace_headers(), **content) as answer,
+            client.stream(
+                method, url, timeout=timeouts, headers={**spans.trace_headers(), **(headers or {})}, **content
+            ) as answer,
         ):
             limit = max_bytes if answer.status_code == 200 else max_error_bytes
             chunks, length = [], 0
@@ -120,8 +123,8 @@ async def send_request(
                     raise Broken(f"the response has more than {limit:,} bytes")
                 if length > limit:
                     break
-            headers = {name.lower(): value for name, value in answer.headers.items()}
-            return Reply(answer.status_code, headers, b"".join(chunks))
+            received = {name.lower(): value for name, value in answer.headers.items()}
+            return Reply(answer.status_code, received, b"".join(chunks))
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol) as error:
         raise NotAccepted(f"cannot be reached: {one_line(str(error)) or type(error).__name__}") from error
     except (httpx.TimeoutException, TimeoutError) as error:
@@ -142,7 +145,7 @@ def error_from_reply(
     """
     status = f"HTTP {reply.status}" + (f": {message}" if message else "")
     wait_s = max(wait_s, retry_after_s(reply.headers))
-    if reply.status in (400, 403, 422) and (code in _POLICY_CODES or _POLICY.search(message)):
+    if reply.status in (400, 403, 422) and (code in POLICY_CODES or _POLICY.search(message)):
         return Declined(message or f"{server} declined the prompt")
     if reply.status in (401, 402, 403):
         return NotAccepted(f"does not accept the api_key (HTTP {reply.status})", cooldown_s=KEY_COOLDOWN_S)

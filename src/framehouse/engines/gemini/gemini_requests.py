@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pybase64
 from PIL import Image
 
-from framehouse.domain.sizes import RESOLUTIONS, SCALES, Size, nearest_ratio, size_of
+from framehouse.domain.sizes import Size, nearest_ratio, resolution_for
 from framehouse.engines.image_files import decode_reference_rgb
 from framehouse.engines.plain_file import plain_file
 
@@ -25,10 +25,9 @@ def request_body(
     `files` are the references, which come before the prompt. A request to a model that generates only images of one
     resolution (`max_resolution` is "1k") has no field `imageSize`, because such models refuse this field.
     """
-    ratio = nearest_ratio(*size)
-    image_config = {"aspectRatio": ratio}
+    image_config = {"aspectRatio": nearest_ratio(*size)}
     if max_resolution != "1k":
-        image_config["imageSize"] = _resolution(size, ratio, max_resolution).upper()
+        image_config["imageSize"] = resolution_for(size, max_resolution).upper()
     return json.dumps(
         {
             "contents": [{"role": "user", "parts": [*_inline_files(files, convert_colours), {"text": prompt}]}],
@@ -36,13 +35,6 @@ def request_body(
         },
         ensure_ascii=False,
     ).encode()
-
-
-def _resolution(size: Size, ratio: str, max_resolution: str) -> str:
-    """Return the smallest resolution that is large enough for `size`, at most `max_resolution`."""
-    allowed = RESOLUTIONS[: RESOLUTIONS.index(max_resolution) + 1]
-    scale = size.width / size_of(ratio, "1k").width
-    return next((name for name in allowed if SCALES[name] >= scale), allowed[-1])
 
 
 def _inline_files(files: Sequence[bytes], convert_colours: bool) -> list[dict[str, object]]:
