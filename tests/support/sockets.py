@@ -43,6 +43,13 @@ async def listening(serve: Serve) -> AsyncIterator[str]:
         await asyncio.gather(*handlers, return_exceptions=True)
 
 
+async def refuse_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer a connection without TLS, so that a TLS handshake fails immediately."""
+    await reader.read(1)
+    writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+    await writer.drain()
+
+
 async def read_head(reader: asyncio.StreamReader) -> tuple[str, str, dict[str, str]]:
     """Read the head of the next request. Returns the method, the target and the headers by lower-case name."""
     lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")

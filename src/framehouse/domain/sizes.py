@@ -78,3 +78,10 @@ def nearest_ratio(width: int, height: int) -> str:
     """
     log_ratio = math.log(width / height)
     return min(RATIOS, key=lambda ratio: abs(math.log(_BASE[ratio][0] / _BASE[ratio][1]) - log_ratio))
+
+
+def resolution_for(size: Size, max_resolution: str = "4k") -> str:
+    """Return the smallest resolution of the Kling API that is large enough for `size`, at most `max_resolution`."""
+    allowed = RESOLUTIONS[: RESOLUTIONS.index(max_resolution) + 1]
+    scale = size.width / _BASE[nearest_ratio(*size)][0]
+    return next((name for name in allowed if SCALES[name] >= scale), allowed[-1])

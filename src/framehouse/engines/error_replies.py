@@ -101,6 +101,11 @@ def error_from_item(item: Mapping[str, object], hidden: Mapping[str, str] | None
     return Broken(f"the model server returned an error instead of an image: {details.message or 'no message'}")
 
 
+def is_policy_code(code: str) -> bool:
+    """Return whether a code means that the server refuses the content."""
+    return _POLICY_CODES.fullmatch(code) is not None
+
+
 def is_declined(details: ErrorDetails) -> bool:
     """Return whether an error states that the prompt or an image violates a policy."""
     return _any(_POLICY_CODES, details.codes) or _POLICY.search(details.message) is not None

@@ -92,6 +92,11 @@ def png_file(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
+def answer_file(image: NDArray[np.uint8] | Png) -> bytes:
+    """Return the file of a generated image, which can be sent as a reference. Blocks the calling thread."""
+    return image.file if isinstance(image, Png) else png_file(Image.fromarray(image))
+
+
 def read_answer(content: bytes) -> NDArray[np.uint8] | Png:
     """Verify or decode an image file from an upstream.
 

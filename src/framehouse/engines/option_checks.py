@@ -4,6 +4,8 @@ import json
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
+from framehouse.domain.field_reader import url_problem
+
 
 class BadOption(ValueError):
     """Raised when an option of a route is invalid. The message names the option and the allowed values."""
@@ -58,6 +60,24 @@ def _check_url(name: str, value: object) -> str:
     if not usable or "@" in parts.netloc or parts.query or parts.fragment or not url.isascii() or " " in url:
         raise BadOption(f"{name}: {as_json(value)} must be an http or https URL without a user name, query or fragment")
     return url
+
+
+def check_key(name: str, value: object) -> str:
+    """Check a required API key. The error message does not contain the key."""
+    if not isinstance(value, str) or not value or not value.isascii() or any(c <= " " or c == "\x7f" for c in value):
+        raise BadOption(f"{name} must be the key of an account: ASCII characters without spaces")
+    return value
+
+
+def check_url(name: str, value: object) -> str:
+    """Check a URL to which the engine appends paths. Returns the URL without trailing slashes."""
+    if not isinstance(value, str):
+        raise BadOption(f"{name} must be text; it is {as_json(value)}")
+    if problem := url_problem(value):
+        raise BadOption(f"{name} {problem}")
+    if "?" in value or "#" in value:
+        raise BadOption(f"{name} must not contain a query or a fragment")
+    return value.rstrip("/")
 
 
 def check_cite(cite: object) -> str:
