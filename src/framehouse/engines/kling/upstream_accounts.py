@@ -108,28 +108,30 @@ class UpstreamAccounts:
         return next((account for account in self.all if account.name == name), None)
 
     @asynccontextmanager
-    async def acquire(self, images: int, *, timeout_s: float) -> AsyncIterator[UpstreamAccount]:
+    async def acquire(self, images: int, *, timeout_s: float, only: str = "") -> AsyncIterator[UpstreamAccount]:
         """Reserve `images` slots on one account for the duration of the `async with` block.
 
         The method chooses an account with enough free slots. If there are several such accounts, it chooses the account
         that would then use the smallest fraction of its limit. If no account has enough free slots, the call waits.
+        If `only` is set, only the account with this name is used.
         Raises Unavailable if all accounts are in a cooldown that is not caused by a limit, or if no account has enough
         free slots within `timeout_s`.
         """
         end = time.monotonic() + timeout_s
+        accounts = [account for account in self.all if only in ("", account.name)]
         async with self._queue:  # calls are served in order, so that small orders cannot starve a large order
-            while not (free := [account for account in self.all if account.has_free_slots(images)]):
-                if all(account.cooldown.remaining_s for account in self.all):
+            while not (free := [account for account in accounts if account.has_free_slots(images)]):
+                if all(account.cooldown.remaining_s for account in accounts):
                     raise Unavailable(
                         "; ".join(
-                            f"account {account.name}: the upstream {account.cooldown.reason}" for account in self.all
+                            f"account {account.name}: the upstream {account.cooldown.reason}" for account in accounts
                         )
                     )
                 if time.monotonic() >= end:
                     raise Unavailable("all accounts are at their limit")
                 waits = [
                     wait_s
-                    for account in self.all
+                    for account in accounts
                     if (wait_s := max(account.cooldown.remaining_s, account.limit_cooldown.remaining_s))
                 ]
                 with suppress(TimeoutError):
