@@ -112,6 +112,7 @@ UNKNOWN_IDS: dict[str, tuple[int, Any]] = {
     "404 with an error object": (404, {"error": {"message": "Invalid URL", "type": "invalid_request_error"}}),
     "null": (200, {"code": 0, "message": "SUCCEED", "data": None}),
     "an empty object": (200, {"code": 0, "message": "SUCCEED", "data": {}}),
+    "a word": (422, {"code": "invalid_task_id", "message": "check the id"}),
     "an empty list": (200, {"code": 0, "message": "SUCCEED", "data": []}),
     "an internal error": (500, {"code": 5000, "message": "invalid character in the id"}),
     "all tasks": (
@@ -280,6 +281,8 @@ NEXT_ACCOUNT: dict[str, tuple[int, Any]] = {
     "code 500": (200, {"code": 500, "msg": "No channel for m"}),
     "fail_to_fetch_task": (200, {"code": "fail_to_fetch_task", "message": "No channel for m", "data": None}),
     "fail": (200, {"code": "fail_x", "detail": "No channel for m"}),
+    "an error without a code": (500, {"error": {"message": "No channel for m"}}),
+    "no success": (200, {"success": False, "message": "No channel for m"}),
     "code -1": (200, {"code": -1, "message": "No channel for m"}),
     "no quota": (403, {"error": {"code": "insufficient_user_quota", "message": "No channel for m"}}),
     "payment": (402, {"message": "No channel for m"}),
@@ -325,6 +328,7 @@ ACCEPTED_BUT_REFUSED = [
     *(refusal for refusal in NEXT_ACCOUNT if NEXT_ACCOUNT[refusal][0] in (200, 500)),
     "with the id",
     "timeout",
+    "already exists",
     "duplicate",
 ]
 
@@ -337,6 +341,7 @@ async def test_an_accepted_order_whose_response_is_an_error_is_not_placed_again(
     answers: dict[str, tuple[int, Any]] = NEXT_ACCOUNT | {
         "with the id": (200, {"code": "fail_x", "message": "m", "data": {"task_id": "up-0"}}),
         "timeout": (503, {"code": "internal_error", "message": "upstream request timed out"}),
+        "already exists": (200, {"code": "fail_x", "message": "already exists: external_task_id"}),
         "duplicate": (409, {"code": "duplicate_task", "message": "duplicate external_task_id"}),
     }
     served.rewrite = lambda method, _, status, body: answers[refusal] if method == "POST" else (status, body)
@@ -353,6 +358,8 @@ LOST: dict[str, tuple[int, Any]] = {
     "no code": (500, {"message": "Internal Server Error"}),
     "a timeout in Chinese": (200, {"code": "fail", "message": "请求超时"}),
     "unreadable answer": (500, {"code": "unmarshal_response_failed", "message": '{"code":0,"data":{"task_id":"5"}}'}),
+    "nested 5000": (400, {"code": "task_failed", "message": '{"code": 5000, "message": "server error"}'}),
+    "a timeout behind HTTP 400": (400, {"code": "task_failed", "message": "request timed out"}),
     "see other": (303, "<html></html>"),
 }
 
@@ -542,6 +549,7 @@ RESULTS: dict[str, Callable[[list[dict[str, Any]]], Any]] = {
     "a dictionary": lambda files: {"images": {str(image["index"]): image for image in files}},
     "image": lambda files: {"image": [image["url"] for image in files]},
     "a list": lambda files: [image["url"] for image in files],
+    "images as JSON text": lambda files: {"images": json.dumps([image["url"] for image in files])},
     "JSON text": lambda files: json.dumps({"images": files}),
     "indexes from 1": lambda files: {"images": [image | {"index": image["index"] + 1} for image in reversed(files)]},
     "string indexes": lambda files: {"images": [image | {"index": str(image["index"])} for image in reversed(files)]},
@@ -577,6 +585,18 @@ async def test_a_single_image_of_another_form_is_understood(
 ) -> None:
     served.rewrite = change_results(change)
     assert len(images(await generate_and_close(kling(served), task(open_order=RecordedOrder())))) == 1
+
+
+@pytest.mark.parametrize("name", ["output", "images", "image_urls", "result"])
+async def test_images_next_to_the_state_are_understood(served: Upstream, name: str) -> None:
+    def change(data: dict[str, Any]) -> dict[str, Any]:
+        if "task_result" not in data:
+            return data
+        urls = [image["url"] for image in data["task_result"]["images"]]
+        return {key: data[key] for key in data if key != "task_result"} | {name: urls}
+
+    served.rewrite = change_tasks(change)
+    assert len(images(await generate_and_close(kling(served), task(shots=2, open_order=RecordedOrder())))) == 2
 
 
 async def test_a_url_relative_to_the_base_url_is_understood(served: Upstream) -> None:

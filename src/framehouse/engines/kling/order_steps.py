@@ -39,7 +39,7 @@ _MAX_OUTAGE_S = 120.0
 """The maximum time in seconds during which all queries for an order may fail. After this time, `generate` raises
 Unknown to free the worker."""
 _FETCH_ATTEMPTS = 6
-_LATE_IMAGES_POLLS = 3
+_LATE_IMAGES_POLLS = 6
 _HTTP_CLIENT_ERROR = "returned HTTP 4"
 """The beginning of the message of FetchFailed if the host of an image refuses the request."""
 

@@ -8,6 +8,7 @@ begins with "the upstream".
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,16 +38,17 @@ _UNCLEAR_WORDS = re.compile(
     r"time.?d?.?out|deadline|do_request|bad.?(response|gateway)|read_response|unmarshal|reset by|closed|eof\b|超时"
 )
 """Words of a proxy that sent the order to the real upstream and received no usable response."""
-_DUPLICATE_WORDS = re.compile(r"external.*(already|exist|duplicate)|duplicate.*(external|task)")
+_DUPLICATE_WORDS = re.compile(r"external.*(already|exist|duplicate)|(already.exists|duplicate).*(external|task)")
 _NOT_FOUND_WORDS = re.compile(
     r"(task|record|job|\bid\b|任务|记录)[^.]{0,300}(not.?(found|exist)|n.t.exist|不存在)"
     r"|(no such|unknown).(task|record|job|id\b)|not.?(found|exist)[^.]{0,20}(task|\bid\b)"
 )
+_ACCOUNT_CODES = frozenset({*range(1000, 1005), *range(1100, 1104), 1302, 1303, 1304})
 _KLING_LIMIT, _KLING_BALANCE = "parallel task over resource pack", "balance not enough"
 
 _ID_NAMES = ("task_id", "taskId", "id")
 _LIST_NAMES = ("list", "items", "tasks", "records", "data", "result")
-_RESULT_NAMES = ("images", "series_images", "image", "image_urls", "image_url", "image_list", "urls", "url", "data")
+_RESULT_NAMES = ("images", "series_images", "image", "image_urls", "image_url", "image_list", "imageUrl", "urls", "url")
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +226,7 @@ def _classify_other_error(error: _Error) -> SubmitAnswer:
     if status in (301, 307, 308, 404, 405):
         return AccountUnusable(f"returned HTTP {status} for the path of the order: {message}", needs_operator=True)
     if status in (408, 425, 499, 502, 504) or not name or _UNCLEAR_WORDS.search(words):
-        if client_error and status not in (408, 425, 499):
+        if client_error and status not in (408, 425, 499) and (not name or _REQUEST_NAMES.search(name)):
             return OrderRefused(message)
         return AnswerLost(f"returned HTTP {status} without a valid code: {message}")
     if client_error or _REQUEST_NAMES.search(name):
@@ -286,12 +288,12 @@ def account_problem(response: Response) -> str:
 def parse_failed_query(response: Response) -> TaskNotFound | QueryFailed:
     """Classify a response to a query that contains no task."""
     error = _read_error(response)
-    if error.status not in (401, 403, 408, 429):
+    if error.status not in (401, 402, 403, 408, 425, 429, 499) and error.code not in _ACCOUNT_CODES:
         if error.code in (1200, 1201, 1202, 1203):
             return TaskNotFound(stated=error.code in (1201, 1203))
         if response.answer and _NOT_FOUND_WORDS.search(f"{error.name} {error.message}".lower()):
             return TaskNotFound()
-        if response.status in (404, 410):
+        if 400 <= error.status < 500:
             return TaskNotFound(stated=False)
     meaning = _classify_kling_error(error) if error.code else _classify_other_error(error)
     if isinstance(meaning, AccountUnusable | AnswerLost):
@@ -321,7 +323,7 @@ def parse_task(data: Mapping[str, Any], *, queried_id: str = "") -> UpstreamTask
     message = next((text for value in texts if (text := _text(value))), "")
     images: Mapping[int, str] = {}
     for holder in _nested(data):
-        results = (holder[name] for name in ("task_result", "result", "output", "images") if holder.get(name))
+        results = (holder[name] for name in ("task_result", "result", "output", *_RESULT_NAMES) if holder.get(name))
         images = images or next((found for value in results if (found := _images_by_place(value))), {})
     return UpstreamTask(task_id, status, message, share, images, _external_id(data))
 
@@ -331,11 +333,7 @@ def _images_by_place(result: object) -> dict[int, str]:
 
     The place is the index of the image. If an index is missing or repeated, the images are numbered in their order.
     """
-    if isinstance(result, str) and result.lstrip().startswith(("{", "[")):
-        try:
-            result = json.loads(result)
-        except (ValueError, RecursionError):
-            return {}
+    result = _decoded(result)
     found: list[tuple[int | None, str]] = []
     if isinstance(result, Mapping):
         for name in _RESULT_NAMES:
@@ -355,6 +353,7 @@ def _images_in(value: object, depth: int = 0) -> Iterator[tuple[int | None, str]
     """Yield the index and the URL of each image in a value. The index is None if the image has no index."""
     if depth > _MAX_DEPTH:
         return
+    value = _decoded(value)
     if isinstance(value, str):
         if value.strip():
             yield None, value.strip()
@@ -362,7 +361,7 @@ def _images_in(value: object, depth: int = 0) -> Iterator[tuple[int | None, str]
         for item in value:
             yield from _images_in(item, depth + 1)
     elif isinstance(value, Mapping):
-        for name in ("url", "image_url", "image", "imageUrl", "src"):
+        for name in ("url", "image_url", "imageUrl", "image", "resource", "download_url", "src"):
             for _, url in _images_in(value.get(name), depth + 1):
                 yield _integer(value.get("index")), url
                 return
@@ -372,6 +371,14 @@ def _images_in(value: object, depth: int = 0) -> Iterator[tuple[int | None, str]
         for item in value.values():
             if isinstance(item, Mapping | list):
                 yield from _images_in(item, depth + 1)
+
+
+def _decoded(value: object) -> object:
+    """Return a value. If the value is text that contains a JSON object or list, return that object or list."""
+    if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
+        with suppress(ValueError, RecursionError):
+            return json.loads(value)
+    return value
 
 
 def _nested(answer: object) -> Iterator[Mapping[str, Any]]:
@@ -441,7 +448,8 @@ def _code(answer: Mapping[str, Any]) -> int | str | None:
             return number
         if isinstance(value, str) and value.strip():
             return value.strip().lower()[:100]
-    return None
+    failed = nested or answer.get("success") is False or answer.get("status") in ("error", "fail", "failed")
+    return "error" if failed else None
 
 
 def _read_error(response: Response) -> _Error:
@@ -455,7 +463,7 @@ def _read_error(response: Response) -> _Error:
     if isinstance(code, str) and not _is_success(code):
         inner = _parse_object(_full_message(answer))
         inner_code = _code(inner)
-        if isinstance(inner_code, int) and 1000 <= inner_code < 2000:
+        if isinstance(inner_code, int) and inner_code >= 1000:
             code, message = inner_code, _error_message(Response(response.status, inner))
     if isinstance(code, int) and code >= 1000:
         return _Error(response.status, code, "", message)
