@@ -15,8 +15,10 @@ from framehouse.engines.interface import Batch, GeneratedImage, Progress
 from framehouse.engines.kling import Kling
 from framehouse.testing.engine_contract import generate, images
 from tests.support.eventually import eventually
+from tests.support.in_process_deployment import MakeDeployment
 from tests.support.kling_orders import RecordedOrder, generate_and_close, kling, task
 from tests.support.kling_upstream import PATH, Upstream, upstream
+from tests.support.tasks import assert_nothing_left, wait_for_task
 
 HTML = "<html><body>404 Not Found</body></html>"
 TWO: tuple[dict[str, object], ...] = ({"api_key": "one", "name": "a"}, {"api_key": "two", "name": "b"})
@@ -148,6 +150,9 @@ async def test_a_lost_order_whose_external_id_is_unknown_is_found_in_the_list(se
 LISTS: dict[str, Callable[[list[Any]], Any]] = {
     "in an object": lambda tasks: {"list": tasks, "total": len(tasks)},
     "items": lambda tasks: {"total": len(tasks), "items": tasks},
+    "ids with a prefix": lambda tasks: [
+        {**data, "task_info": {"external_task_id": "user7-" + data["task_info"]["external_task_id"]}} for data in tasks
+    ],
     "flat ids": lambda tasks: [
         {**data, "task_info": {}, "external_task_id": data["task_info"]["external_task_id"]} for data in tasks
     ],
@@ -492,6 +497,16 @@ async def test_every_word_for_a_task_in_progress_is_understood(
     assert len(images(await generate_and_close(kling(served), task(open_order=RecordedOrder())))) == 1
 
 
+async def test_a_task_that_never_ends_frees_the_worker(served: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("framehouse.engines.kling.order_steps._MAX_PROCESSING_S", 0.1)
+    served.seconds = 3600
+    open_order = RecordedOrder()
+    with pytest.raises(Unknown, match="not completed"):
+        await generate_and_close(kling(served), task(open_order=open_order))
+    assert open_order.data
+    assert served.cancelled == []
+
+
 async def test_an_unknown_state_is_named(served: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("framehouse.engines.kling.order_steps._MAX_OUTAGE_S", 0.1)
     served.rewrite = change_tasks(lambda data: data | {"task_status": "zzz"})
@@ -519,6 +534,8 @@ TASKS: dict[str, Callable[[Any], Any]] = {
     "no code": lambda body: {"data": body["data"]},
     "flat": lambda body: body["data"],
     "a list": lambda body: body | {"data": [body["data"]]},
+    "another id": lambda body: body | {"data": body["data"] | {"task_id": "x"}},
+    "another external id": lambda body: body | {"data": body["data"] | {"task_info": {"external_task_id": "x"}}},
     "wrapped": lambda body: body | {"code": "success", "data": wrap(body["data"])},
     "no id": lambda body: body | {"data": {key: body["data"][key] for key in body["data"] if key != "task_id"}},
     "status": lambda body: (
@@ -615,6 +632,20 @@ async def test_images_inside_the_response_are_understood(served: Upstream, data_
 
 
 # Images that do not arrive
+
+
+async def test_a_task_succeeds_if_its_images_arrive_in_two_orders(
+    make_deployment: MakeDeployment, served: Upstream
+) -> None:
+    served.rewrite = change_results(lambda files: {"images": files[:1]})
+    route = {"engine": "kling", "base_url": served.base_url, "accounts": [{"api_key": "key"}]}
+    deployment = await make_deployment(route)
+    ticket = await deployment.submit(n=2)
+    deployment.start_worker()
+    ended = await wait_for_task(deployment, ticket.task_id)
+    assert (ended.status, len(ended.images)) == ("succeed", 2)
+    assert [post["n"] for post in served.posts] == [2, 1]
+    await assert_nothing_left(deployment, used=16)
 
 
 async def test_the_images_that_an_upstream_did_not_generate_are_ordered_separately(served: Upstream) -> None:

@@ -38,6 +38,9 @@ _FIRST_LOOKUP_S, _LONGEST_LOOKUP_S = 0.5, 15.0
 _MAX_OUTAGE_S = 120.0
 """The maximum time in seconds during which all queries for an order may fail. After this time, `generate` raises
 Unknown to free the worker."""
+_MAX_PROCESSING_S = 3600.0
+"""The maximum time in seconds for which a call polls a task that does not end. After this time, `generate` raises
+Unknown, and the batch is tried again later, for as long as other open orders are."""
 _FETCH_ATTEMPTS = 6
 _LATE_IMAGES_POLLS = 6
 _HTTP_CLIENT_ERROR = "returned HTTP 4"
@@ -286,15 +289,18 @@ class OrderExecution:
     async def _poll(self, account: UpstreamAccount) -> AsyncGenerator[UpstreamTask, None]:
         """Query the upstream's task repeatedly, with increasing pauses, and yield the state of the task.
 
-        A failed query does not fail the task. Raises Unknown if queries fail for longer than `_MAX_OUTAGE_S`.
+        A failed query does not fail the task. Raises Unknown if queries fail for longer than `_MAX_OUTAGE_S`, or if the
+        task does not end within `_MAX_PROCESSING_S`.
         """
         pause_s = _FIRST_POLL_S
-        last_answer = time.monotonic()
+        began = last_answer = time.monotonic()
         while True:
             answer = await self._find(account)
             if isinstance(answer, UpstreamTask):
                 last_answer = time.monotonic()
                 yield answer
+                if last_answer - began > _MAX_PROCESSING_S:
+                    raise Unknown(f"the upstream has not completed the order for {_MAX_PROCESSING_S / 60:.0f} minutes")
             elif time.monotonic() - last_answer > _MAX_OUTAGE_S:
                 reason = answer.reason if isinstance(answer, QueryFailed) else "no longer has a record of the order"
                 raise Unknown(f"the upstream {reason}")

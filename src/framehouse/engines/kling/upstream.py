@@ -72,7 +72,7 @@ class Upstream:
         response = await self._get(f"{TASK_PATHS[kind]}/{quote(id, safe='')}", authorization)
         if isinstance(response, QueryFailed):
             return response
-        answer = parse_task_answer(response, id)
+        answer = parse_task_answer(response, id, external=not task_id)
         if isinstance(answer, UpstreamTask) or (isinstance(answer, QueryFailed) and task_id):
             return answer
         listed = await self._find_in_list(kind, (task_id, external_id), authorization)

@@ -236,16 +236,19 @@ def _classify_other_error(error: _Error) -> SubmitAnswer:
     return AnswerLost(f"returned an error: {message}")
 
 
-def parse_task_answer(response: Response, id: str) -> UpstreamTask | TaskNotFound | QueryFailed:
-    """Classify the response to the query for the task `id`, which is a task id or an external id."""
+def parse_task_answer(response: Response, id: str, *, external: bool) -> UpstreamTask | TaskNotFound | QueryFailed:
+    """Classify the response to the query for the task `id`. `external` is true if `id` is our external id.
+
+    If `external` is true, a task with the external id of another order counts as not found, because some upstreams
+    return another task if they do not have the requested task.
+    """
     if 200 <= response.status < 300 and response.answer is not None:
         if len(_listed(response.answer) or ()) > 1:  # the upstream ignores the id
             return parse_list_answer(response, (id,))[1]
         for data in _nested(response.answer):
             task = parse_task(data, queried_id=id)
             if isinstance(task, UpstreamTask):
-                # Some upstreams return another task if they do not have the requested task.
-                other = task.external_id and id not in (task.task_id, task.external_id)
+                other = external and task.external_id and task.task_id != id and id not in task.external_id
                 return TaskNotFound() if other else task
             if task:
                 return task
@@ -264,7 +267,8 @@ def parse_list_answer(
         return [], TaskNotFound(stated=False) if isinstance(failed, TaskNotFound) else failed
     wanted = {id for id in ids if id}
     for data in tasks:
-        if wanted & {_task_id_of(data), _external_id(data)}:
+        # some upstreams add a prefix to external ids
+        if _task_id_of(data) in wanted or any(id in _external_id(data) for id in wanted):
             task = parse_task(data)
             return [], task if task else QueryFailed("sent an invalid response")
     empty = not tasks and isinstance((response.answer or {}).get("data"), list | Mapping)
