@@ -329,6 +329,17 @@ async def test_the_route_is_unavailable_if_the_only_account_refuses_the_order(se
     assert not open_order.given_up
 
 
+async def test_a_key_that_the_upstream_quotes_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    key = "secret-key-of-the-account"
+    async with upstream(accounts={key: 9}) as served:
+        served.refuse = lambda account: (401, {"error": {"message": f"wrong key: {account}", "code": "invalid_key"}})
+        engine = kling(served, {"api_key": key})
+        _, error = await collect(engine, task(open_order=RecordedOrder()))
+    assert "wrong key" in str(error)
+    assert "wrong key" in caplog.text
+    assert key not in str(error) + caplog.text
+
+
 ACCEPTED_BUT_REFUSED = [
     *(refusal for refusal in NEXT_ACCOUNT if NEXT_ACCOUNT[refusal][0] in (200, 500)),
     "with the id",

@@ -33,6 +33,7 @@ _CONNECT_S = 10.0
 _MAX_ANSWER_BYTES = 10_000_000
 _LIST_PAGE = 100
 _MAX_LIST_PAGES = 10
+_SHORTEST_KEY = 16
 
 
 class Upstream:
@@ -161,6 +162,9 @@ class Upstream:
                 body += chunk
                 if len(body) > _MAX_ANSWER_BYTES:
                     raise ValueError("the response is too large")
+            key = authorization.removeprefix("Bearer ").encode()
+            if len(key) >= _SHORTEST_KEY:  # an error message can quote the key, and messages are logged
+                body = body.replace(key, b"***")
             return parse_response(answer.status_code, bytes(body))
 
     def _client(self, method: str) -> "httpx.AsyncClient":
