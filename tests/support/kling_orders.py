@@ -33,6 +33,15 @@ class RecordedOrder:
     async def give_up(self, reason: str) -> None:
         self.data, self.given_up = {}, reason
 
+    async def take_places(self, account: str, places: int, *, limit: int | None) -> int | None:
+        return 0
+
+    async def release_places(self, account: str) -> None:
+        return
+
+    async def take_request(self, account: str, *, per_minute: int) -> float:
+        return 0.0
+
     async def is_wanted(self) -> bool:
         return self.wanted
 

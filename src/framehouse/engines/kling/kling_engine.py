@@ -29,8 +29,10 @@ class Kling:
     """An engine that orders images from an upstream that implements the Kling API.
 
     `base_url`: the URL to which the paths of the Kling API are appended.
-    `accounts`: tables with `api_key`, or with `access_key` and `secret_key`. Optional entries are `name` and
-        `concurrency`. `concurrency` is the maximum number of images that the account may have in flight.
+    `accounts`: tables with `api_key`, or with `access_key` and `secret_key`. Optional entries are `name`,
+        `concurrency` and `orders_per_minute`. `concurrency` is the maximum number of images of a model that the account
+        may have in flight. `orders_per_minute` is the maximum number of orders that the account may send within any
+        minute. Both limits apply to all workers together.
     `model`: the upstream's name for the model. If it is empty, the engine sends our name for the model.
     `answer_s`: the time limit for one response.
     `lost_after_s`: the time during which the engine queries the upstream for an order whose response was lost. If the
@@ -177,6 +179,15 @@ class _UnsavedOrder:
 
     async def give_up(self, reason: str) -> None:
         self.data = {}
+
+    async def take_places(self, account: str, places: int, *, limit: int | None) -> int | None:
+        return 0
+
+    async def release_places(self, account: str) -> None:
+        return
+
+    async def take_request(self, account: str, *, per_minute: int) -> float:
+        return 0.0
 
     async def is_wanted(self) -> bool:
         return True

@@ -72,6 +72,8 @@ class OrderExecution:
         self._accounts = settings.accounts
         self._ended = False
         self._sent_before = False
+        self._places_of_others = 0
+        self._send_until = 0.0
         self.not_generated: set[int] = set()
         self.generated = 0
 
@@ -96,6 +98,7 @@ class OrderExecution:
                         break
                     yield Progress(task.progress * 0.95)
             self._ended = True
+            await self._release_places(account)
             urls = {self._order.shots[place]: url for place, url in self._images(task).items()}
             failures: list[Broken | Unknown] = []
             for position, index in enumerate(self._order.shots):
@@ -145,7 +148,40 @@ class OrderExecution:
 
     async def forget(self) -> None:
         """Remove this order from the saved data, because the order is no longer open."""
+        if account := self._accounts.find(self._order.account):
+            await self._release_places(account)
         await self._save(replace(self._order, account=""))
+
+    async def _take_places(self, account: UpstreamAccount) -> bool:
+        """Count the order towards the limits of the account, over all workers.
+
+        Returns False if a limit is reached. The account is then not used for a short time.
+        """
+        images = self._order.images
+        others = await self._open_order.take_places(self._places_of(account), images, limit=account.limit)
+        if others is None:
+            account.shared_cooldown.start("is used by other workers")
+            return False
+        self._places_of_others = others
+        account.shared_cooldown.end()
+        if account.orders_per_minute:
+            name = f"{host_of(self._upstream.base_url)} {account.name}"
+            if wait_s := await self._open_order.take_request(name, per_minute=account.orders_per_minute):
+                await self._release_places(account)
+                account.shared_cooldown.start("has reached its orders per minute", at_least_s=wait_s)
+                return False
+        return True
+
+    async def _release_places(self, account: UpstreamAccount) -> None:
+        await self._open_order.release_places(self._places_of(account))
+        account.shared_cooldown.end()
+
+    def _places_of(self, account: UpstreamAccount) -> str:
+        """Return the name under which all workers count the images in flight of an account.
+
+        Kling has a separate limit for each model.
+        """
+        return f"{host_of(self._upstream.base_url)} {account.name} {self._settings.model or self._batch.model}"
 
     async def _forget_unless_sent_before(self) -> None:
         """Remove this order from the saved data after a refusal, unless an earlier request may have been accepted."""
@@ -160,6 +196,7 @@ class OrderExecution:
         account = self._find_account()
         with ExitStack() as attempt:
             attempt.enter_context(self._accounts.count_in_flight(account, self._order.images))
+            await self._open_order.take_places(self._places_of(account), self._order.images, limit=None)
             if not self._order.task_id:
                 await self._find_lost_order(account)
             if self._order.task_id:
@@ -175,14 +212,17 @@ class OrderExecution:
         accept a second order with the same external id. Raises Declined if the upstream refuses the order, Unavailable
         if no account can be used, and the errors of `_find_lost_order`.
         """
+        self._send_until = self._send_until or time.monotonic() + _ACQUIRE_TIMEOUT_S
         async with AsyncExitStack() as attempt:
             account = await attempt.enter_async_context(
                 self._accounts.acquire(
                     self._order.images,
-                    timeout_s=_ACQUIRE_TIMEOUT_S,
+                    timeout_s=max(0.0, self._send_until - time.monotonic()),
                     only=self._order.account if self._sent_before else "",
                 )
             )
+            if not await self._take_places(account):
+                return
             body = await asyncio.to_thread(
                 request_body,
                 self._order,
@@ -202,7 +242,8 @@ class OrderExecution:
                     await self._find_lost_order(account)
                 case AccountFull(concurrency):
                     if concurrency:
-                        account.reach_concurrency_limit(self._order.images)
+                        others = account.in_flight - self._order.images
+                        account.reach_concurrency_limit(max(others, self._places_of_others))
                     else:
                         account.reach_rate_limit()
                     await self._forget_unless_sent_before()
@@ -234,6 +275,7 @@ class OrderExecution:
             self._sent_before = True
             return
         reason = f"the response was lost, and the upstream has no record of the order; the order {MAY_BE_PAID}"
+        await self._release_places(account)
         await self._open_order.give_up(reason)
         raise Unavailable(reason)
 
