@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qs
 
 import jwt
 from PIL import Image
@@ -58,6 +59,11 @@ class Upstream:
     key for JWTs, whose secret key is "secret of <access key>". `seconds` is the mean time of a task. `finds_external`:
     a task can be queried by its external id. `dedupes`: a second task with the same external id is rejected.
     `without_balance` contains the accounts that have no units left. `size_divisor`: images are smaller by this factor.
+    A list contains `page_size` tasks per page. `new_id` creates the id of a task. `after_post` is called with the body
+    of each accepted order.
+    `refuse` returns the status and the body with which an account's order is refused, or None to accept the order.
+    `rewrite` receives the method, the path, the status and the JSON body of each response of the API, and returns the
+    status and the body that are sent. In both functions, a body that is a string is sent as HTML.
     """
 
     accounts: dict[str, int]
@@ -73,9 +79,13 @@ class Upstream:
     cancelled: list[str] = field(default_factory=list)
     without_balance: set[str] = field(default_factory=set)
     on_post: Callable[[dict[str, Any]], None] = lambda _body: None
+    after_post: Callable[[dict[str, Any]], None] = lambda _body: None
+    new_id: Callable[[], str] = field(default_factory=lambda: map("up-{}".format, itertools.count()).__next__)
     delay_s: float = 1.0
     size_divisor: int = 8
-    _numbers: Any = field(default_factory=itertools.count)
+    page_size: int = 100
+    refuse: Callable[[str], tuple[int, Any] | None] = lambda _account: None
+    rewrite: Callable[[str, str, int, Any], tuple[int, Any]] = lambda _method, _path, status, body: (status, body)
     _images: dict[str, bytes] = field(default_factory=dict)
 
     @property
@@ -116,6 +126,8 @@ class Upstream:
         status, type_, content = self._answer(method, path, query, headers, body)
         if fault == "doubled":  # a proxy sends the request twice
             status, type_, content = self._answer(method, path, query, headers, body)
+        if type_ == "application/json":
+            status, type_, content = _response(*self.rewrite(method, path, status, json.loads(content)))
         answer = (
             f"HTTP/1.1 {status} X\r\nContent-Type: {type_}\r\nContent-Length: {len(content)}\r\n\r\n".encode() + content
         )
@@ -164,7 +176,9 @@ class Upstream:
             return _envelope(200, 0, "SUCCEED")
         if method == "GET" and path in _KINDS:
             tasks = [task for task in self.tasks.values() if task.account == account and task.kind == _KINDS[path]]
-            return _envelope(200, 0, "SUCCEED", [self._data(task) for task in reversed(tasks)][:100])
+            tasks.reverse()
+            start = (int(parse_qs(query)["pageNum"][0]) - 1) * self.page_size
+            return _envelope(200, 0, "SUCCEED", [self._data(task) for task in tasks[start : start + self.page_size]])
         kind = next((kind for start, kind in _KINDS.items() if path.startswith(f"{start}/")), None)
         if method == "GET" and kind:
             id = path.removeprefix(f"/kling{TASK_PATHS[kind]}/")
@@ -194,6 +208,8 @@ class Upstream:
         self.on_post(body)
         if account in self.without_balance:
             return _envelope(429, 1102, "Account balance not enough")
+        if refusal := self.refuse(account):
+            return _response(*refusal)
         request = parse_request(
             body, Catalog([Model(body.get("model_name", "any"))]), kind
         )  # an invalid request raises, which fails the test
@@ -204,7 +220,7 @@ class Upstream:
         if self.in_flight(account) + images > self.accounts[account]:
             return _envelope(429, 1303, "parallel task over resource pack limit")
         task = UpstreamTask(
-            f"up-{next(self._numbers)}",
+            self.new_id(),
             account,
             body,
             images,
@@ -218,7 +234,13 @@ class Upstream:
         self.tasks[task.id] = task
         self.generated[external_id] += 1
         self.max_in_flight[account] = max(self.max_in_flight[account], self.in_flight(account))
+        self.after_post(body)
         return _envelope(200, 0, "SUCCEED", self._data(task) | {"task_status": "submitted"})
+
+    def add_task(self, account: str, external_id: str) -> None:
+        """Add a task of another client of the same account."""
+        task = UpstreamTask(self.new_id(), account, {"external_task_id": external_id}, 1, 0.0)
+        self.tasks[task.id] = task
 
     def _data(self, task: UpstreamTask) -> dict[str, Any]:
         data = {
@@ -257,6 +279,12 @@ class Upstream:
             )
             self._images[name] = buffer.getvalue()
         return f"{self.url}/images/{name}"
+
+
+def _response(status: int, body: Any) -> tuple[int, str, bytes]:
+    if isinstance(body, str):
+        return status, "text/html", body.encode()
+    return status, "application/json", json.dumps(body).encode()
 
 
 def _envelope(status: int, code: int, message: str, data: Any = None) -> tuple[int, str, bytes]:

@@ -124,6 +124,27 @@ class OpenOrder(Protocol):
         """Exclude this route for this batch, and make the batch available to other routes. Raises BatchLost."""
         ...
 
+    async def take_places(self, account: str, places: int, *, limit: int | None) -> int | None:
+        """Count `places` images of this batch as in flight for an account at the upstream, over all workers.
+
+        The places replace the batch's previous places for this account. Returns the number of places of other batches.
+        Returns None, and counts nothing, if other batches have places and the sum would exceed `limit`. The places end
+        when `release_places` is called, when the batch ends, or after 15 minutes. Raises BatchLost.
+        """
+        ...
+
+    async def release_places(self, account: str) -> None:
+        """End the places of this batch for an account."""
+        ...
+
+    async def take_request(self, account: str, *, per_minute: int) -> float:
+        """Count a request of an account that may send at most `per_minute` requests within any minute.
+
+        Returns 0, or the number of seconds until the account may send the next request. The count includes the requests
+        of all workers.
+        """
+        ...
+
     async def is_wanted(self) -> bool:
         """Return whether the images are still needed. They are no longer needed after the task has ended."""
         ...

@@ -7,6 +7,7 @@ from typing import Any
 
 from framehouse.adapters.postgres.batch_queue import Claimed, batch_exists, save_open_order
 from framehouse.adapters.postgres.pool import Database
+from framehouse.adapters.postgres.upstream_places import ClaimLost, release_places, take_account_request, take_places
 from framehouse.engines.interface import BatchLost
 
 
@@ -44,6 +45,18 @@ class StoredOrder:
 
     async def give_up(self, reason: str) -> None:
         await self._write({"given_up": reason})
+
+    async def take_places(self, account: str, places: int, *, limit: int | None) -> int | None:
+        try:
+            return await take_places(self._db, self._batch.id, self._batch.claim, account, places, limit=limit)
+        except ClaimLost as error:
+            raise BatchLost from error
+
+    async def release_places(self, account: str) -> None:
+        await release_places(self._db, self._batch.id, account)
+
+    async def take_request(self, account: str, *, per_minute: int) -> float:
+        return await take_account_request(self._db, account, per_minute=per_minute)
 
     async def is_wanted(self) -> bool:
         return await batch_exists(self._db, self._batch.id)

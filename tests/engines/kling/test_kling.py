@@ -1,16 +1,15 @@
 """The engine `kling`: its requests, its reaction to each response, and that it never places an order twice."""
 
 import asyncio
-import json
 from base64 import b64encode
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import asdict, replace
 from typing import Any, get_args
 
 import pytest
 
-from framehouse.domain.errors import Broken, Declined, Unavailable, Unknown
+from framehouse.domain.errors import Declined, Unavailable, Unknown
 from framehouse.domain.expansion import Expansion, layout
 from framehouse.domain.model import Model
 from framehouse.domain.reference import ReferenceRole
@@ -28,56 +27,11 @@ from framehouse.engines.interface import (
 )
 from framehouse.engines.kling import Kling
 from framehouse.engines.registry import BadRoute, open_registry
-from framehouse.testing.engine_contract import EngineContract, batch, generate, images
+from framehouse.testing.engine_contract import EngineContract, generate, images
 from tests.support.eventually import eventually
 from tests.support.image_files import image_file
+from tests.support.kling_orders import RecordedOrder, generate_and_close, kling, task
 from tests.support.kling_upstream import Upstream, upstream
-
-
-class RecordedOrder:
-    """An open order that a test inspects. Save number `lost_at`, from 1, raises BatchLost; 0 means never."""
-
-    upstream_callback_url = None
-
-    def __init__(self, data: Mapping[str, Any] | None = None) -> None:
-        self.data: Mapping[str, Any] = dict(data or {})
-        self.saved: list[Mapping[str, Any]] = []
-        self.given_up = ""
-        self.wanted = True
-        self.lost_at = 0
-
-    async def save(self, data: Mapping[str, Any]) -> None:
-        if len(self.saved) + 1 == self.lost_at:
-            raise BatchLost
-        self.data = json.loads(json.dumps(data))
-        self.saved.append(self.data)
-
-    async def give_up(self, reason: str) -> None:
-        self.data, self.given_up = {}, reason
-
-    async def is_wanted(self) -> bool:
-        return self.wanted
-
-    async def pause(self, seconds: float) -> None:
-        await asyncio.sleep(min(seconds, 0.02))
-
-    @property
-    def orders(self) -> list[dict[str, Any]]:
-        return list(self.data.get("orders", []))
-
-
-def kling(served: Upstream, *accounts: dict[str, object], **options: Any) -> Kling:
-    defaults: dict[str, Any] = {"answer_s": 30, "lost_after_s": 0.2}
-    return Kling(base_url=served.base_url, accounts=accounts or ({"api_key": "key"},), **(defaults | options))
-
-
-def task(
-    *, shots: int = 1, prompt: str = "a fox", series: bool = False, open_order: RecordedOrder | None = None
-) -> Batch:
-    whole = replace(batch(shots=shots, prompt=prompt), task_id="0199", prompt=prompt, model="m", series=series)
-    if not series:
-        whole = replace(whole, shots=tuple(replace(shot, framing="") for shot in whole.shots))
-    return replace(whole, open_order=open_order)
 
 
 @pytest.fixture
@@ -259,14 +213,6 @@ async def test_a_refusal_is_final_and_its_reason_is_reported(served: Upstream, p
     assert len(served.posts) == 1
 
 
-async def test_an_answer_with_too_few_images_is_broken(served: Upstream) -> None:
-    engine = kling(served)
-    served.on_post = lambda body: body.update(n=2)
-    with pytest.raises(Broken, match="2 of 3"):
-        await generate(engine, task(shots=3, open_order=RecordedOrder()))
-    await engine.close()
-
-
 async def test_orders_wait_for_a_full_account_and_its_limit_is_learned() -> None:
     async with upstream(accounts={"key": 2}, seconds=0.3) as served:
         engine = kling(served, {"api_key": "key", "concurrency": 50})
@@ -444,13 +390,6 @@ def test_the_error_names_the_bad_option(options: dict[str, object], message: str
     route = {"engine": "kling", "base_url": "https://x.example/kling", "accounts": [{"api_key": "k"}]} | options
     with pytest.raises(BadRoute, match=message):
         open_registry([(Model("m"), [route])])
-
-
-async def generate_and_close(engine: Kling, whole: Batch) -> list[GeneratedImage | Progress]:
-    try:
-        return await generate(engine, whole)
-    finally:
-        await engine.close()
 
 
 def file_of(role: ReferenceRole) -> ReferenceImage:

@@ -1,19 +1,26 @@
 """The kling engine. It checks its options, and processes the orders of a batch one after another."""
 
 import asyncio
+import logging
+from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
+
+from PIL import Image
 
 from framehouse.adapters.fetch import host_of
 from framehouse.domain.field_reader import url_problem
-from framehouse.engines.interface import Abilities, Batch, GeneratedImage, HealthCheck, Progress
+from framehouse.engines.image_files import Png, png_file
+from framehouse.engines.interface import Abilities, Batch, GeneratedImage, HealthCheck, Progress, ReferenceImage
 from framehouse.engines.kling.order_steps import OrderExecution, OrderSettings
 from framehouse.engines.kling.orders import MAX_IMAGES, orders_from_data, plan_orders
 from framehouse.engines.kling.upstream import Upstream
 from framehouse.engines.kling.upstream_accounts import UpstreamAccount, UpstreamAccounts
 from framehouse.engines.option_checks import BadOption
 
+log = logging.getLogger(__name__)
 _MAX_IMAGES_PER_ORDER = 9
 _CLOSE_TIMEOUT_S = 2.0
 
@@ -22,8 +29,10 @@ class Kling:
     """An engine that orders images from an upstream that implements the Kling API.
 
     `base_url`: the URL to which the paths of the Kling API are appended.
-    `accounts`: tables with `api_key`, or with `access_key` and `secret_key`. Optional entries are `name` and
-        `concurrency`. `concurrency` is the maximum number of images that the account may have in flight.
+    `accounts`: tables with `api_key`, or with `access_key` and `secret_key`. Optional entries are `name`,
+        `concurrency` and `orders_per_minute`. `concurrency` is the maximum number of images of a model that the account
+        may have in flight. `orders_per_minute` is the maximum number of orders that the account may send within any
+        minute. Both limits apply to all workers together.
     `model`: the upstream's name for the model. If it is empty, the engine sends our name for the model.
     `answer_s`: the time limit for one response.
     `lost_after_s`: the time during which the engine queries the upstream for an order whose response was lost. If the
@@ -77,10 +86,12 @@ class Kling:
         open_order = batch.open_order or _UnsavedOrder()
         saved = orders_from_data(open_order.data)
         largest = min(self._accounts.max_concurrency, _MAX_IMAGES_PER_ORDER)
-        orders = saved + plan_orders(batch, saved, largest=largest)
+        orders = deque(saved + plan_orders(batch, saved, largest=largest))
         indexes = {shot.index for shot in batch.shots}
         done = 0
-        for position, order in enumerate(orders):
+        first_image: GeneratedImage | None = None
+        while orders:
+            order = orders.popleft()
             missing = indexes & set(order.shots)
             if not missing:
                 continue
@@ -90,12 +101,26 @@ class Kling:
                     async for event in events:
                         if isinstance(event, Progress):
                             event = Progress((done + event.share * len(missing)) / len(indexes))
+                        elif event.index == 0:
+                            first_image = event
                         yield event
             except (asyncio.CancelledError, GeneratorExit):
                 self._run_in_background(execution.cancel_if_unwanted())
                 raise
-            done += len(missing)
-            if any(indexes & set(later.shots) for later in orders[position + 1 :]):
+            done += len(missing) - len(execution.not_generated)
+            if execution.not_generated:
+                shots = tuple(shot for shot in batch.shots if shot.index in execution.not_generated)
+                rest = plan_orders(replace(batch, shots=shots), [], largest=execution.generated)
+                log.warning(
+                    "order %s: the upstream generated %d of %d images; the other images are ordered separately",
+                    order.external_id,
+                    execution.generated,
+                    order.images,
+                )
+                orders.extendleft(reversed(rest))
+                if batch.series and first_image:
+                    batch = replace(batch, first_frame=await asyncio.to_thread(_reference, first_image))
+            if any(indexes & set(later.shots) for later in orders):
                 await execution.forget()  # this order is complete, so another route may generate the remaining shots
 
     async def check(self) -> list[HealthCheck]:
@@ -133,6 +158,14 @@ class Kling:
         task.add_done_callback(self._background_tasks.discard)
 
 
+def _reference(generated: GeneratedImage) -> ReferenceImage:
+    """Return a generated image as a reference. Blocks the calling thread."""
+    image = generated.image
+    if isinstance(image, Png):
+        return ReferenceImage(image.file, image.width, image.height)
+    return ReferenceImage(png_file(Image.fromarray(image)), image.shape[1], image.shape[0])
+
+
 class _UnsavedOrder:
     """A substitute for the record of an order, used if `Batch.open_order` is None. The data is kept only in memory."""
 
@@ -146,6 +179,15 @@ class _UnsavedOrder:
 
     async def give_up(self, reason: str) -> None:
         self.data = {}
+
+    async def take_places(self, account: str, places: int, *, limit: int | None) -> int | None:
+        return 0
+
+    async def release_places(self, account: str) -> None:
+        return
+
+    async def take_request(self, account: str, *, per_minute: int) -> float:
+        return 0.0
 
     async def is_wanted(self) -> bool:
         return True

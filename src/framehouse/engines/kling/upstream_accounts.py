@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 
 from framehouse.domain.errors import Unavailable
 from framehouse.engines.cooldown import Cooldown
-from framehouse.engines.option_checks import BadOption
+from framehouse.engines.option_checks import BadOption, check_integer
 
 DEFAULT_CONCURRENCY = 9
 _TOKEN_LIFETIME_S, _CLOCK_SKEW_S = 1800, 5
@@ -19,13 +19,18 @@ _OPERATOR_COOLDOWN_S = 300.0
 class UpstreamAccount:
     """One account at an upstream. `name` appears in logs and in saved orders, and contains no secret."""
 
-    def __init__(self, *, name: str, concurrency: int, api_key: str, access_key: str, secret_key: str) -> None:
+    def __init__(
+        self, *, name: str, concurrency: int, orders_per_minute: int, api_key: str, access_key: str, secret_key: str
+    ) -> None:
         self.name = name
         self.concurrency = concurrency
+        self.orders_per_minute = orders_per_minute
         self._api_key, self._access_key, self._secret_key = api_key, access_key, secret_key
         self.in_flight = 0
         self.cooldown = Cooldown()
         self.limit_cooldown = Cooldown()
+        self.shared_cooldown = Cooldown(first_s=0.5, longest_s=2.0)
+        """The pause after the orders of all workers together have reached a limit of the account."""
         self._learned_limit = concurrency
         self._learned_at = 0.0
 
@@ -49,16 +54,20 @@ class UpstreamAccount:
         raised_by = int((time.monotonic() - self._learned_at) / _LIMIT_RAISE_S)
         return min(self.concurrency, self._learned_limit + raised_by)
 
-    def reach_concurrency_limit(self, images: int) -> None:
-        """Record that the upstream refused an order of `images` images because too many images are in flight.
+    def reach_concurrency_limit(self, others: int) -> None:
+        """Record that the upstream refused an order because too many images are in flight.
 
-        The new limit is the number of the account's other images in flight. If there are no other images, the limit
-        does not change.
+        The new limit is `others`, the number of the account's other images in flight. If there are no other images, the
+        limit does not change.
         """
-        others = self.in_flight - images
         if others > 0:
             self._learned_limit, self._learned_at = others, time.monotonic()
         self.limit_cooldown.start("reports that the account is at its limit")
+
+    @property
+    def pause_s(self) -> float:
+        """The number of seconds until no cooldown of the account is left."""
+        return max(c.remaining_s for c in (self.cooldown, self.limit_cooldown, self.shared_cooldown))
 
     def reach_rate_limit(self) -> None:
         """Record that the upstream refused an order because the account sends too many requests per second."""
@@ -82,6 +91,7 @@ class UpstreamAccount:
         return (
             not self.cooldown.remaining_s
             and not self.limit_cooldown.remaining_s
+            and not self.shared_cooldown.remaining_s
             and self.in_flight + images <= max(self.limit, images)
         )
 
@@ -108,30 +118,28 @@ class UpstreamAccounts:
         return next((account for account in self.all if account.name == name), None)
 
     @asynccontextmanager
-    async def acquire(self, images: int, *, timeout_s: float) -> AsyncIterator[UpstreamAccount]:
+    async def acquire(self, images: int, *, timeout_s: float, only: str = "") -> AsyncIterator[UpstreamAccount]:
         """Reserve `images` slots on one account for the duration of the `async with` block.
 
         The method chooses an account with enough free slots. If there are several such accounts, it chooses the account
         that would then use the smallest fraction of its limit. If no account has enough free slots, the call waits.
+        If `only` is set, only the account with this name is used.
         Raises Unavailable if all accounts are in a cooldown that is not caused by a limit, or if no account has enough
         free slots within `timeout_s`.
         """
         end = time.monotonic() + timeout_s
+        accounts = [account for account in self.all if only in ("", account.name)]
         async with self._queue:  # calls are served in order, so that small orders cannot starve a large order
-            while not (free := [account for account in self.all if account.has_free_slots(images)]):
-                if all(account.cooldown.remaining_s for account in self.all):
+            while not (free := [account for account in accounts if account.has_free_slots(images)]):
+                if all(account.cooldown.remaining_s for account in accounts):
                     raise Unavailable(
                         "; ".join(
-                            f"account {account.name}: the upstream {account.cooldown.reason}" for account in self.all
+                            f"account {account.name}: the upstream {account.cooldown.reason}" for account in accounts
                         )
                     )
                 if time.monotonic() >= end:
                     raise Unavailable("all accounts are at their limit")
-                waits = [
-                    wait_s
-                    for account in self.all
-                    if (wait_s := max(account.cooldown.remaining_s, account.limit_cooldown.remaining_s))
-                ]
+                waits = [wait_s for account in accounts if (wait_s := account.pause_s)]
                 with suppress(TimeoutError):
                     async with asyncio.timeout(max(0.01, min([*waits, end - time.monotonic()]))):
                         await self._slots_released.wait()
@@ -164,7 +172,7 @@ def _read_account(index: int, settings: Mapping[str, object]) -> UpstreamAccount
     where = f"accounts[{index}]"
     if not isinstance(settings, Mapping):
         raise BadOption(f"{where} must be a table")
-    known = {"name", "concurrency", "api_key", "access_key", "secret_key"}
+    known = {"name", "concurrency", "orders_per_minute", "api_key", "access_key", "secret_key"}
     if unknown := set(settings) - known:
         raise BadOption(f"{where} has no option {sorted(unknown)[0]}; its options are {', '.join(sorted(known))}")
     values = {key: settings.get(key, "") for key in ("name", "api_key", "access_key", "secret_key")}
@@ -174,9 +182,10 @@ def _read_account(index: int, settings: Mapping[str, object]) -> UpstreamAccount
     concurrency = settings.get("concurrency", DEFAULT_CONCURRENCY)
     if not isinstance(concurrency, int) or isinstance(concurrency, bool) or not 1 <= concurrency <= 100_000:
         raise BadOption(f"{where}.concurrency must be a number of images from 1 to 100,000")
+    per_minute = check_integer(f"{where}.orders_per_minute", settings.get("orders_per_minute", 0), 0, 100_000)
     pair = bool(texts["access_key"]) + bool(texts["secret_key"])
     if pair == 1 or bool(texts["api_key"]) == (pair == 2):
         raise BadOption(f"{where} needs either api_key, or access_key and secret_key")
     secret = texts["api_key"] or texts["access_key"]
     texts["name"] = texts["name"] or f"#{hashlib.sha256(secret.encode()).hexdigest()[:8]}"
-    return UpstreamAccount(concurrency=concurrency, **texts)
+    return UpstreamAccount(concurrency=concurrency, orders_per_minute=per_minute, **texts)
