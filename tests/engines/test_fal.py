@@ -6,7 +6,7 @@ import json
 import logging
 import subprocess
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +33,7 @@ from tests.support.eventually import eventually
 from tests.support.fal_server import FalServer, serving
 from tests.support.image_files import encoded, image_base64, image_file
 from tests.support.in_process_deployment import MakeDeployment, build_deployment
+from tests.support.recorded_order import RecordedOrder
 from tests.support.sockets import free_port, listening, refuse_tls
 from tests.support.tasks import wait_for_task
 
@@ -42,36 +43,8 @@ PROMPT = "a violet fox 狐狸"
 WITH_NEGATIVE = {"prompt": "{prompt}", "negative_prompt": "{negative_prompt}", "image_urls": "{image_urls}"}
 
 
-class RecordedOrder:
-    """An open order that a test inspects. Save number `lost_at`, from 1, raises BatchLost; 0 means never."""
-
-    def __init__(self, data: Mapping[str, Any] | None = None, *, callback_url: str | None = None) -> None:
-        self.data: Mapping[str, Any] = dict(data or {})
-        self.saved: list[Mapping[str, Any]] = []
-        self.given_up = ""
-        self.wanted = True
-        self.lost_at = 0
-        self.saving = asyncio.Event()
-        self.may_save = asyncio.Event()
-        self.may_save.set()
-        self.upstream_callback_url = callback_url
-
-    async def save(self, data: Mapping[str, Any]) -> None:
-        self.saving.set()
-        await self.may_save.wait()
-        if len(self.saved) + 1 == self.lost_at:
-            raise BatchLost
-        self.data = json.loads(json.dumps(data))
-        self.saved.append(self.data)
-
-    async def give_up(self, reason: str) -> None:
-        self.data, self.given_up = {}, reason
-
-    async def is_wanted(self) -> bool:
-        return self.wanted
-
-    async def pause(self, seconds: float) -> None:
-        await asyncio.sleep(min(seconds, 0.02))
+class FalRecord(RecordedOrder):
+    """A record of an order at fal."""
 
     @property
     def request_id(self) -> str:
@@ -98,7 +71,7 @@ async def running(server: FalServer, **options: Any) -> AsyncIterator[Fal]:
 def batch_of(prompt: str = PROMPT, *, shots: int = 1, references: int = 0, **fields: Any) -> Batch:
     all_shots = tuple(Shot(n, prompt, "", 100 + n) for n in range(shots))
     images_sent = tuple(ReferenceImage(image_file(400 + n, 300), 400 + n, 300) for n in range(references))
-    order = {"open_order": RecordedOrder()} | fields
+    order = {"open_order": FalRecord()} | fields
     return Batch("task", all_shots, shots, Size(1024, 1024), images_sent, prompt=prompt, **order)
 
 
@@ -191,7 +164,7 @@ async def test_the_negative_prompt_is_sent_only_if_the_arguments_contain_it() ->
     assert server.arguments == [{"prompt": PROMPT, "negative_prompt": "snow"}]
     async with serving() as server, running(server) as engine:
         assert not engine.abilities().negative_prompts
-        await generate(engine, replace(requested, open_order=RecordedOrder()))
+        await generate(engine, replace(requested, open_order=FalRecord()))
         assert "negative_prompt" not in server.arguments[0]
 
 
@@ -222,7 +195,7 @@ async def test_large_files_are_uploaded_without_the_key_and_small_files_are_sent
     ],
 )
 async def test_nothing_is_ordered_if_an_upload_fails(step: str, fault: Any, message: str) -> None:
-    order = RecordedOrder()
+    order = FalRecord()
     async with serving(fault=always(step, fault)) as server, running(server, upload_above_bytes=0) as engine:
         with pytest.raises(Unavailable) as failure:
             await generate(engine, batch_of(references=1, open_order=order))
@@ -242,7 +215,7 @@ async def test_shots_with_the_same_prompt_share_a_request() -> None:
 
 
 async def test_the_first_image_of_a_series_is_a_reference_for_the_later_images() -> None:
-    order = RecordedOrder()
+    order = FalRecord()
     async with serving() as server, running(server) as engine:
         generated = images(await generate(engine, batch_of(shots=3, series=True, open_order=order)))
         assert [request.model for request in server.requests.values()] == [MODEL, EDIT_MODEL]
@@ -264,7 +237,7 @@ async def test_a_model_that_only_edits_gets_no_tasks_without_references() -> Non
 
 async def test_the_urls_of_the_queue_are_used_only_if_they_belong_to_it() -> None:
     async with serving(foreign_urls=True) as server, running(server, model="fal-ai/flux-2/pro") as engine:
-        order = RecordedOrder()
+        order = FalRecord()
         assert len(images(await generate(engine, batch_of(open_order=order)))) == 1
     assert order.data["order"]["status_url"] == "https://queue.fal.example/fal-ai/flux-2/requests/0f6c-0/status"
 
@@ -272,7 +245,7 @@ async def test_the_urls_of_the_queue_are_used_only_if_they_belong_to_it() -> Non
 async def test_the_request_contains_the_callback_url() -> None:
     async with serving() as server, running(server) as engine:
         callback = "https://me.example/v1/wake?id=a&b=ü"
-        await generate(engine, batch_of(open_order=RecordedOrder(callback_url=callback)))
+        await generate(engine, batch_of(open_order=FalRecord(callback_url=callback)))
         await generate(engine, batch_of())
     assert [request.webhook for request in server.requests.values()] == [callback, ""]
 
@@ -281,7 +254,7 @@ async def test_the_request_contains_the_callback_url() -> None:
 
 
 async def test_an_order_is_saved_before_it_is_sent_and_its_id_before_waiting() -> None:
-    order, seen = RecordedOrder(), []
+    order, seen = FalRecord(), []
 
     def record(step: str) -> str:
         seen.append((step, len(order.saved), order.request_id))
@@ -302,7 +275,7 @@ async def test_an_order_is_saved_before_it_is_sent_and_its_id_before_waiting() -
 
 
 async def test_no_request_is_submitted_for_a_lost_batch() -> None:
-    order = RecordedOrder()
+    order = FalRecord()
     order.lost_at = 1
     async with serving() as server, running(server) as engine:
         with pytest.raises(BatchLost):
@@ -331,7 +304,7 @@ LOST = [
 
 @pytest.mark.parametrize(("fault", "message"), LOST)
 async def test_a_lost_answer_is_unknown_and_excludes_the_route(fault: Any, message: str) -> None:
-    order = RecordedOrder()
+    order = FalRecord()
     async with (
         serving(fault=always("submit", fault)) as server,
         running(server, answer_s=2 if fault == "hang" else 20) as engine,
@@ -377,7 +350,7 @@ async def test_a_lost_answer_is_unknown_and_excludes_the_route(fault: Any, messa
 async def test_a_refused_request_is_not_open_and_may_go_to_another_route(
     fault: Any, raised: type[Failed], message: str, seconds: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    order, cooldowns = RecordedOrder(), []
+    order, cooldowns = FalRecord(), []
     async with serving(fault=always("submit", fault)) as server, running(server) as engine:
         start = engine._account.start_cooldown
 
@@ -401,7 +374,7 @@ async def test_a_refused_request_is_not_open_and_may_go_to_another_route(
 async def test_nothing_is_sent_if_fal_cannot_be_reached() -> None:
     async with serving() as server, listening(refuse_tls) as without_tls:
         for url in (f"http://127.0.0.1:{free_port()}", without_tls.replace("http", "https")):
-            order = RecordedOrder()
+            order = FalRecord()
             async with running(server, queue_url=url) as engine:
                 with pytest.raises(Unavailable, match="fal cannot be reached"):
                     await generate(engine, batch_of(open_order=order))
@@ -443,13 +416,13 @@ async def test_a_failed_query_does_not_fail_the_task(step: str, fault: Any) -> N
 @pytest.mark.parametrize("step", ["status", "result"])
 async def test_an_order_stays_open_while_fal_cannot_be_queried(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("framehouse.engines.fal.fal_steps._MAX_OUTAGE_S", 0.1)
-    order = RecordedOrder()
+    order = FalRecord()
     async with serving(fault=always(step, (502, {}, b""))) as server, running(server) as engine:
         with pytest.raises(Unknown, match="HTTP 502"):
             await generate(engine, batch_of(open_order=order))
         assert order.request_id == "0f6c-0"
         server.fault = lambda step: ""
-        assert len(images(await generate(engine, batch_of(open_order=RecordedOrder(order.data))))) == 1
+        assert len(images(await generate(engine, batch_of(open_order=FalRecord(order.data))))) == 1
     assert server.submits == 1
 
 
@@ -465,7 +438,7 @@ async def test_the_progress_shows_that_a_request_left_the_queue() -> None:
 
 
 async def test_another_engine_object_continues_the_same_request() -> None:
-    order = RecordedOrder()
+    order = FalRecord()
     async with serving() as server:
         async with running(server) as engine:
             three_shots = batch_of(shots=3, open_order=order)
@@ -474,14 +447,14 @@ async def test_another_engine_object_continues_the_same_request() -> None:
                     if isinstance(event, GeneratedImage):
                         break
         async with running(server) as engine:
-            remaining = replace(three_shots, shots=three_shots.shots[1:], open_order=RecordedOrder(order.data))
+            remaining = replace(three_shots, shots=three_shots.shots[1:], open_order=FalRecord(order.data))
             generated = images(await generate(engine, remaining))
     assert [image.index for image in generated] == [1, 2]
     assert (server.submits, server.cancels) == (1, [])
 
 
 async def test_an_order_without_a_request_id_is_never_submitted_again() -> None:
-    order = RecordedOrder({"order": {"shots": [0], "model": MODEL, "request_id": ""}})
+    order = FalRecord({"order": {"shots": [0], "model": MODEL, "request_id": ""}})
     async with serving() as server, running(server) as engine:
         with pytest.raises(Unknown, match="ended before it received the response"):
             await generate(engine, batch_of(open_order=order))
@@ -493,7 +466,7 @@ async def test_an_order_without_a_request_id_is_never_submitted_again() -> None:
 async def test_cancelling_cancels_exactly_this_request_if_its_images_are_not_wanted(wanted: bool) -> None:
     gate = asyncio.Event()
     async with serving(gate=gate) as server, running(server) as engine:
-        other_order, order = RecordedOrder(), RecordedOrder()
+        other_order, order = FalRecord(), FalRecord()
         order.wanted = wanted
         other = asyncio.create_task(generate(engine, batch_of(open_order=other_order)))
 
@@ -522,7 +495,7 @@ async def test_cancelling_cancels_exactly_this_request_if_its_images_are_not_wan
 
 @pytest.mark.parametrize("wanted", [True, False])
 async def test_a_call_that_is_cancelled_during_the_submit_still_saves_the_request_id(wanted: bool) -> None:
-    gate, order = asyncio.Event(), RecordedOrder()
+    gate, order = asyncio.Event(), FalRecord()
     order.wanted = wanted
     async with serving(submit_gate=gate) as server, running(server) as engine:
         generating = asyncio.create_task(generate(engine, batch_of(open_order=order)))
@@ -544,7 +517,7 @@ async def test_a_call_that_is_cancelled_during_the_submit_still_saves_the_reques
 
 
 async def test_nothing_is_sent_if_the_call_is_cancelled_while_the_order_is_saved() -> None:
-    order = RecordedOrder()
+    order = FalRecord()
     order.may_save.clear()
     async with serving() as server, running(server) as engine:
         generating = asyncio.create_task(generate(engine, batch_of(open_order=order)))
@@ -559,7 +532,7 @@ async def test_nothing_is_sent_if_the_call_is_cancelled_while_the_order_is_saved
 
 @pytest.mark.parametrize("fault", ["cut", "hang", (400, {}, {"status": "ALREADY_COMPLETED"}), (404, {}, b"")])
 async def test_a_failed_cancellation_is_ignored(fault: Any, caplog: pytest.LogCaptureFixture) -> None:
-    order = RecordedOrder()
+    order = FalRecord()
     order.wanted = False
     async with serving(gate=asyncio.Event(), fault=always("cancel", fault)) as server, running(server) as engine:
         generating = asyncio.create_task(generate(engine, batch_of(open_order=order)))
@@ -603,7 +576,7 @@ async def test_the_final_result_of_a_request_is_not_queried_again(
     fault: Any, raised: type[Failed], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("framehouse.engines.fal.fal_queue.MAX_ANSWER_BYTES", 2_000_000)
-    order, results = RecordedOrder(), []
+    order, results = FalRecord(), []
 
     def count(step: str) -> Any:
         if step == "result":
@@ -704,7 +677,7 @@ async def test_an_image_that_cannot_be_fetched_fails_the_task_or_stays_open(
     fault: Any, raised: type[Failed], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("framehouse.engines.fal.fal_steps.MAX_ANSWER_BYTES", 2_000_000)
-    order = RecordedOrder()
+    order = FalRecord()
     async with serving(fault=always("image", fault)) as server, running(server) as engine:
         with pytest.raises(Failed) as failure:
             await generate(engine, batch_of(open_order=order))
@@ -743,7 +716,7 @@ async def test_no_more_requests_are_open_than_the_limit_and_resumed_requests_do_
     gate = asyncio.Event()
     async with serving(gate=gate) as server, running(server, concurrency=2) as engine:
         assert engine.abilities().concurrency == 2
-        orders = [RecordedOrder() for _ in range(5)]
+        orders = [FalRecord() for _ in range(5)]
         calls = [asyncio.create_task(generate(engine, batch_of(open_order=order))) for order in orders]
 
         async def two_submitted() -> bool:
@@ -752,7 +725,7 @@ async def test_no_more_requests_are_open_than_the_limit_and_resumed_requests_do_
         await eventually(two_submitted)
         await asyncio.sleep(0.1)  # more requests would arrive now
         assert server.submits == 2
-        resumed = RecordedOrder(next(order.data for order in orders if order.request_id))
+        resumed = FalRecord(next(order.data for order in orders if order.request_id))
         calls.append(asyncio.create_task(generate(engine, batch_of(open_order=resumed))))
         gate.set()
         assert [len(images(events)) for events in await asyncio.gather(*calls)] == [1] * 6

@@ -22,6 +22,7 @@ from framehouse.testing.engine_contract import EngineContract, generate, images
 from tests.support.comfyui_server import WORKFLOWS, Comfy, comfyui
 from tests.support.image_files import image_base64, image_file
 from tests.support.in_process_deployment import MakeDeployment
+from tests.support.recorded_order import RecordedOrder
 from tests.support.sockets import free_port
 from tests.support.tasks import wait_for_task
 
@@ -51,30 +52,6 @@ def batch_of(prompt: str = "a fox", *, shots: int = 1, references: int = 0, **fi
     all_shots = tuple(Shot(n, prompt, "", 100 + n) for n in range(shots))
     sent = tuple(ReferenceImage(image_file(400 + n, 300), 400 + n, 300) for n in range(references))
     return Batch("task", all_shots, shots, Size(1024, 1024), sent, **fields)
-
-
-class RecordedOrder:
-    """An open order that a test inspects."""
-
-    upstream_callback_url = None
-
-    def __init__(self, data: Mapping[str, Any] | None = None) -> None:
-        self.data: Mapping[str, Any] = dict(data or {})
-        self.saved: list[Mapping[str, Any]] = []
-        self.wanted = True
-
-    async def save(self, data: Mapping[str, Any]) -> None:
-        self.data = json.loads(json.dumps(data))
-        self.saved.append(self.data)
-
-    async def give_up(self, reason: str) -> None:
-        raise AssertionError(reason)
-
-    async def is_wanted(self) -> bool:
-        return self.wanted
-
-    async def pause(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
 
 
 def text_of(nodes: dict[str, Any], class_type: str, name: str) -> list[Any]:

@@ -30,7 +30,7 @@ from framehouse.engines.registry import BadRoute, open_registry
 from framehouse.testing.engine_contract import EngineContract, generate, images
 from tests.support.eventually import eventually
 from tests.support.image_files import image_file
-from tests.support.kling_orders import RecordedOrder, generate_and_close, kling, task
+from tests.support.kling_orders import KlingRecord, generate_and_close, kling, task
 from tests.support.kling_upstream import Upstream, upstream
 
 
@@ -97,7 +97,7 @@ async def test_images_are_sorted_by_their_index_and_not_by_their_place_in_the_an
 
 
 async def test_an_order_is_saved_before_it_is_sent(served: Upstream) -> None:
-    open_order, ids = RecordedOrder(), []
+    open_order, ids = KlingRecord(), []
     served.on_post = lambda body: ids.append((body["external_task_id"], open_order.orders[0]["external_id"]))
     engine = kling(served)
     await generate(engine, task(open_order=open_order))
@@ -129,7 +129,7 @@ async def test_an_order_with_a_lost_answer_is_looked_up_and_not_placed_again(
     served.finds_external = by_external
     served.fault = lambda method, _: fault if method == "POST" else ""
     engine = kling(served, answer_s=0.5 if fault == "delay" else 30)
-    assert len(images(await generate(engine, task(open_order=RecordedOrder())))) == 1
+    assert len(images(await generate(engine, task(open_order=KlingRecord())))) == 1
     await engine.close()
     assert len(served.posts) == (2 if fault == "doubled" else 1)
     assert list(served.generated.values()) == [1]
@@ -140,7 +140,7 @@ async def test_an_order_that_never_arrived_is_given_up_and_released_for_other_ro
     served: Upstream, fault: str
 ) -> None:
     served.fault = lambda method, _: fault if method == "POST" else ""
-    open_order, engine = RecordedOrder(), kling(served)
+    open_order, engine = KlingRecord(), kling(served)
     with pytest.raises(Unavailable, match="not sent again"):
         await generate(engine, task(open_order=open_order))
     assert not open_order.data
@@ -154,7 +154,7 @@ async def test_an_order_may_be_sent_twice_to_an_upstream_that_rejects_duplicates
     served.fault = lambda method, _: next(faults, "") if method == "POST" else ""
     served.delay_s = 0.6
     engine = kling(served, resubmit=True)
-    assert len(images(await generate(engine, task(open_order=RecordedOrder())))) == 1
+    assert len(images(await generate(engine, task(open_order=KlingRecord())))) == 1
     await engine.close()
     assert list(served.generated.values()) == [1]
 
@@ -164,12 +164,12 @@ async def test_an_order_stays_open_while_the_upstream_cannot_be_queried(
 ) -> None:
     monkeypatch.setattr("framehouse.engines.kling.order_steps._MAX_OUTAGE_S", 0.3)
     served.fault = lambda method, _: "cut" if method == "POST" else "before html"
-    open_order, engine = RecordedOrder(), kling(served)
+    open_order, engine = KlingRecord(), kling(served)
     with pytest.raises(Unknown):
         await generate(engine, task(open_order=open_order))
     assert open_order.data
     served.fault = lambda *_: ""
-    assert len(images(await generate(engine, task(open_order=RecordedOrder(open_order.data))))) == 1
+    assert len(images(await generate(engine, task(open_order=KlingRecord(open_order.data))))) == 1
     assert len(served.posts) == 1
     await engine.close()
 
@@ -179,7 +179,7 @@ async def test_a_failed_poll_does_not_fail_a_task(served: Upstream, fault: str) 
     polls = iter([fault] * 5)
     served.fault = lambda method, path: next(polls, "") if method == "GET" and "up-" in path else ""
     engine = kling(served)
-    assert len(images(await generate(engine, task(open_order=RecordedOrder())))) == 1
+    assert len(images(await generate(engine, task(open_order=KlingRecord())))) == 1
     await engine.close()
     assert len(served.posts) == 1
 
@@ -189,7 +189,7 @@ async def test_a_failed_download_is_repeated_without_another_order(served: Upstr
     fetches = iter([fault] * 3)
     served.fault = lambda _, path: next(fetches, "") if path.startswith("/images/") else ""
     engine = kling(served)
-    assert len(images(await generate(engine, task(shots=2, open_order=RecordedOrder())))) == 2
+    assert len(images(await generate(engine, task(shots=2, open_order=KlingRecord())))) == 2
     await engine.close()
     assert len(served.posts) == 1
 
@@ -198,7 +198,7 @@ async def test_images_at_private_addresses_of_other_hosts_are_not_fetched(served
     engine = kling(served)
     served.url = served.url.replace("127.0.0.1", "127.0.0.2")
     with pytest.raises(Unknown, match="private"):
-        await generate(engine, task(open_order=RecordedOrder()))
+        await generate(engine, task(open_order=KlingRecord()))
     await engine.close()
 
 
@@ -208,7 +208,7 @@ async def test_images_at_private_addresses_of_other_hosts_are_not_fetched(served
 async def test_a_refusal_is_final_and_its_reason_is_reported(served: Upstream, prompt: str, reason: str) -> None:
     engine = kling(served)
     with pytest.raises(Declined, match=reason):
-        await generate(engine, task(prompt=prompt, open_order=RecordedOrder()))
+        await generate(engine, task(prompt=prompt, open_order=KlingRecord()))
     await engine.close()
     assert len(served.posts) == 1
 
@@ -217,7 +217,7 @@ async def test_orders_wait_for_a_full_account_and_its_limit_is_learned() -> None
     async with upstream(accounts={"key": 2}, seconds=0.3) as served:
         engine = kling(served, {"api_key": "key", "concurrency": 50})
         answers = await asyncio.gather(
-            *(generate(engine, replace(task(open_order=RecordedOrder()), task_id=f"t{n}")) for n in range(8))
+            *(generate(engine, replace(task(open_order=KlingRecord()), task_id=f"t{n}")) for n in range(8))
         )
         assert [len(images(events)) for events in answers] == [1] * 8
         refused = len(served.posts) - 8
@@ -231,7 +231,7 @@ async def test_orders_wait_for_a_full_account_and_its_limit_is_learned() -> None
 async def test_an_order_is_not_open_after_a_full_account_refused_it(served: Upstream) -> None:
     faults = iter(["before 429 1303", "before 429 1302", "before 200 1303"])
     served.fault = lambda method, _: next(faults, "") if method == "POST" else ""
-    open_order, engine = RecordedOrder(), kling(served)
+    open_order, engine = KlingRecord(), kling(served)
     assert len(images(await generate(engine, task(open_order=open_order)))) == 1
     await engine.close()
     assert [len(data.get("orders", [])) for data in open_order.saved] == [1, 0] * 3 + [1, 1]
@@ -241,7 +241,7 @@ async def test_accounts_share_the_load_and_an_order_stays_with_its_account() -> 
     async with upstream(accounts={"one": 3, "two": 6}, seconds=3600) as served:
         engine = kling(served, {"api_key": "one", "concurrency": 3}, {"api_key": "two", "concurrency": 6})
         generating = asyncio.gather(
-            *(generate(engine, replace(task(open_order=RecordedOrder()), task_id=f"t{n}")) for n in range(18))
+            *(generate(engine, replace(task(open_order=KlingRecord()), task_id=f"t{n}")) for n in range(18))
         )
 
         async def both_full() -> bool:
@@ -262,7 +262,7 @@ async def test_another_account_is_used_while_an_account_without_balance_cools_do
         served.without_balance = {"one"}
         engine = kling(served, {"api_key": "one", "name": "a"}, {"api_key": "two", "name": "b"})
         for n in range(3):
-            await generate(engine, replace(task(open_order=RecordedOrder()), task_id=f"t{n}"))
+            await generate(engine, replace(task(open_order=KlingRecord()), task_id=f"t{n}"))
         assert len(served.posts) <= 4
         assert {order.account for order in served.tasks.values()} == {"two"}
         checks = {check.subject.split()[1]: check for check in await engine.check()}
@@ -272,7 +272,7 @@ async def test_another_account_is_used_while_an_account_without_balance_cools_do
 
 
 async def test_the_route_is_unavailable_if_no_account_can_be_used(served: Upstream) -> None:
-    open_order, engine = RecordedOrder(), kling(served, {"api_key": "wrong", "name": "a"})
+    open_order, engine = KlingRecord(), kling(served, {"api_key": "wrong", "name": "a"})
     with pytest.raises(Unavailable, match="account a: the upstream refuses the account"):
         await generate(engine, task(open_order=open_order))
     assert not open_order.data
@@ -285,7 +285,7 @@ async def test_the_route_is_unavailable_if_no_account_can_be_used(served: Upstre
 async def test_an_unreachable_upstream_is_unavailable() -> None:
     engine = Kling(base_url="http://127.0.0.1:9", accounts=[{"api_key": "key"}])
     with pytest.raises(Unavailable, match="cannot be reached"):
-        await generate(engine, task(open_order=RecordedOrder()))
+        await generate(engine, task(open_order=KlingRecord()))
     await engine.close()
 
 
@@ -297,7 +297,7 @@ async def test_an_access_key_signs_a_token(served: Upstream) -> None:
 
 
 async def test_another_engine_object_resumes_an_open_order(served: Upstream) -> None:
-    open_order, engine = RecordedOrder(), kling(served)
+    open_order, engine = KlingRecord(), kling(served)
     three_shots = task(shots=3, open_order=open_order)
     async with aclosing(engine.generate(three_shots)) as events:  # type: ignore[type-var]
         async for event in events:
@@ -305,25 +305,25 @@ async def test_another_engine_object_resumes_an_open_order(served: Upstream) -> 
                 break
     await engine.close()
     other_engine = kling(served)
-    remaining = replace(three_shots, shots=three_shots.shots[1:], open_order=RecordedOrder(open_order.data))
+    remaining = replace(three_shots, shots=three_shots.shots[1:], open_order=KlingRecord(open_order.data))
     assert {p.index for p in images(await generate(other_engine, remaining))} == {1, 2}
     await other_engine.close()
     assert len(served.posts) == 1
 
 
 async def test_an_order_waits_for_its_account_if_the_account_is_not_configured_any_more(served: Upstream) -> None:
-    open_order, engine = RecordedOrder(), kling(served)
+    open_order, engine = KlingRecord(), kling(served)
     await generate(engine, task(open_order=open_order))
     await engine.close()
     other = kling(served, {"api_key": "other"})
     with pytest.raises(Unknown, match="no longer configured"):
-        await generate(other, task(open_order=RecordedOrder(open_order.data)))
+        await generate(other, task(open_order=KlingRecord(open_order.data)))
     await other.close()
     assert len(served.posts) == 1
 
 
 async def test_no_order_is_placed_for_a_lost_batch(served: Upstream) -> None:
-    open_order, engine = RecordedOrder(), kling(served)
+    open_order, engine = KlingRecord(), kling(served)
     open_order.lost_at = 1
     with pytest.raises(BatchLost):
         await generate(engine, task(open_order=open_order))
@@ -334,7 +334,7 @@ async def test_no_order_is_placed_for_a_lost_batch(served: Upstream) -> None:
 @pytest.mark.parametrize("wanted", [True, False])
 async def test_an_order_is_cancelled_upstream_only_if_its_images_are_not_wanted(served: Upstream, wanted: bool) -> None:
     served.seconds = 60
-    open_order, engine = RecordedOrder(), kling(served)
+    open_order, engine = KlingRecord(), kling(served)
     open_order.wanted = wanted
     generating = asyncio.create_task(generate(engine, task(open_order=open_order)))
 
@@ -352,7 +352,7 @@ async def test_an_order_is_cancelled_upstream_only_if_its_images_are_not_wanted(
 
 async def test_nine_images_are_several_orders_if_an_account_allows_four(served: Upstream) -> None:
     engine = kling(served, {"api_key": "key", "concurrency": 4})
-    open_order = RecordedOrder()
+    open_order = KlingRecord()
     events = await generate(engine, task(shots=9, open_order=open_order))
     await engine.close()
     assert sorted(p.index for p in images(events)) == list(range(9))
@@ -441,7 +441,7 @@ def with_files(value: Any) -> Any:
 @pytest.mark.parametrize("kind", TASKS)
 async def test_each_kind_is_ordered_at_its_own_endpoint_with_its_own_fields(served: Upstream, kind: TaskKind) -> None:
     whole, expected = TASKS[kind]
-    order = RecordedOrder()
+    order = KlingRecord()
     assert len(images(await generate_and_close(kling(served), replace(whole, open_order=order)))) == 1
     (body,) = served.posts
     assert body.pop("external_task_id").startswith("fh-")
@@ -461,22 +461,22 @@ async def test_an_order_of_each_kind_with_a_lost_answer_is_looked_up(kind: TaskK
         return next(faults, "") if method == "POST" else ""
 
     async with upstream(fault=fault, finds_external=finds_external) as served:
-        whole = replace(TASKS[kind][0], open_order=RecordedOrder())
+        whole = replace(TASKS[kind][0], open_order=KlingRecord())
         assert len(images(await generate_and_close(kling(served), whole))) == 1
         assert len(served.posts) == 1
 
 
 async def test_a_saved_order_of_an_older_release_is_an_omni_image_order(served: Upstream) -> None:
-    order = RecordedOrder()
+    order = KlingRecord()
     await generate_and_close(kling(served), task(open_order=order))
     saved = order.saved[-1]["orders"][0]
-    older = RecordedOrder({"orders": [{name: value for name, value in saved.items() if name != "kind"}]})
+    older = KlingRecord({"orders": [{name: value for name, value in saved.items() if name != "kind"}]})
     assert len(images(await generate_and_close(kling(served), task(open_order=older)))) == 1
     assert len(served.posts) == 1
 
 
 async def test_several_references_of_a_generation_are_a_list(served: Upstream) -> None:
     whole = kind_of_task("generations", ("subject", "subject"))
-    await generate_and_close(kling(served, model="up"), replace(whole, open_order=RecordedOrder()))
+    await generate_and_close(kling(served, model="up"), replace(whole, open_order=KlingRecord()))
     assert len(served.posts[0]["image"]) == 2
     assert served.posts[0]["model_name"] == "up"

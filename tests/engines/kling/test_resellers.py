@@ -16,7 +16,7 @@ from framehouse.engines.kling import Kling
 from framehouse.testing.engine_contract import generate, images
 from tests.support.eventually import eventually
 from tests.support.in_process_deployment import MakeDeployment
-from tests.support.kling_orders import RecordedOrder, generate_and_close, kling, task
+from tests.support.kling_orders import KlingRecord, generate_and_close, kling, task
 from tests.support.kling_upstream import PATH, Upstream, upstream
 from tests.support.tasks import assert_nothing_left, wait_for_task
 
@@ -73,7 +73,7 @@ def change_results(change: Callable[[list[dict[str, Any]]], Any]) -> Callable[[s
 
 
 async def test_an_order_that_succeeded_is_not_cancelled_upstream(served: Upstream) -> None:
-    open_order, engine = RecordedOrder(), kling(served)
+    open_order, engine = KlingRecord(), kling(served)
     events = engine.generate(task(shots=2, open_order=open_order))
     async for event in events:
         if isinstance(event, GeneratedImage):
@@ -86,7 +86,7 @@ async def test_an_order_that_succeeded_is_not_cancelled_upstream(served: Upstrea
 
 async def test_an_order_that_succeeded_since_the_last_poll_is_not_cancelled_upstream(served: Upstream) -> None:
     served.seconds = 60
-    open_order, engine = RecordedOrder(), kling(served)
+    open_order, engine = KlingRecord(), kling(served)
     generating = asyncio.create_task(generate(engine, task(open_order=open_order)))
 
     async def order_accepted() -> bool:
@@ -141,7 +141,7 @@ async def test_a_lost_order_whose_external_id_is_unknown_is_found_in_the_list(se
 
     served.rewrite = rewrite
     served.fault = lambda method, _: "cut" if method == "POST" else ""
-    open_order = RecordedOrder()
+    open_order = KlingRecord()
     assert len(images(await generate_and_close(kling(served), task(open_order=open_order)))) == 1
     assert len(served.posts) == 1
     assert not open_order.given_up
@@ -168,7 +168,7 @@ async def test_lists_of_other_forms_are_searched(served: Upstream, form: str) ->
 
     served.rewrite, served.finds_external = rewrite, False
     served.fault = lambda method, _: "cut" if method == "POST" else ""
-    assert len(images(await generate_and_close(kling(served), task(open_order=RecordedOrder())))) == 1
+    assert len(images(await generate_and_close(kling(served), task(open_order=KlingRecord())))) == 1
     assert len(served.posts) == 1
 
 
@@ -183,11 +183,11 @@ async def test_an_order_is_not_given_up_if_no_response_states_that_it_is_unknown
     answers = {True: listed, False: (404, HTML)}
     served.rewrite = lambda method, path, status, body: answers[path == PATH] if method == "GET" else (status, body)
     served.fault = lambda method, _: "cut" if method == "POST" else ""
-    open_order, engine = RecordedOrder(), kling(served)
+    open_order, engine = KlingRecord(), kling(served)
     with pytest.raises(Unknown):
         await generate(engine, task(open_order=open_order))
     served.rewrite = lambda _method, _path, status, body: (status, body)
-    assert len(images(await generate_and_close(engine, task(open_order=RecordedOrder(open_order.data))))) == 1
+    assert len(images(await generate_and_close(engine, task(open_order=KlingRecord(open_order.data))))) == 1
     assert len(served.posts) == 1
 
 
@@ -196,7 +196,7 @@ async def test_a_task_id_that_cannot_be_queried_is_found_by_the_external_id_in_t
         return (404, HTML) if method == "GET" and path != PATH else (status, body)
 
     served.rewrite = rewrite
-    assert len(images(await generate_and_close(kling(served), task(open_order=RecordedOrder())))) == 1
+    assert len(images(await generate_and_close(kling(served), task(open_order=KlingRecord())))) == 1
     assert len(served.posts) == 1
 
 
@@ -210,7 +210,7 @@ async def test_a_lost_order_is_found_on_a_later_page_of_the_list(served: Upstrea
 
     served.fault = lambda method, _: "cut" if method == "POST" else ""
     served.after_post = add_tasks
-    assert len(images(await generate_and_close(kling(served), task(open_order=RecordedOrder())))) == 1
+    assert len(images(await generate_and_close(kling(served), task(open_order=KlingRecord())))) == 1
     assert len(served.posts) == 1
 
 
@@ -219,12 +219,12 @@ async def test_a_lost_order_is_sent_again_only_through_the_account_that_may_have
     answers = iter(["before cut", "before 429 1303", "before 401 1002", "before cut", "late"])
     served.fault = lambda method, _: next(answers, "") if method == "POST" else ""
     served.delay_s = 0.3
-    open_order, engine = RecordedOrder(), kling(served, *TWO, resubmit=True)
+    open_order, engine = KlingRecord(), kling(served, *TWO, resubmit=True)
     _, error = await collect(engine, task(open_order=open_order))
     assert isinstance(error, Unavailable)
     (order,) = open_order.orders
     engine = kling(served, *TWO, resubmit=True, lost_after_s=0.4)
-    generated = images(await generate_and_close(engine, task(open_order=RecordedOrder(open_order.data))))
+    generated = images(await generate_and_close(engine, task(open_order=KlingRecord(open_order.data))))
     assert len(generated) == 1
     (accepted,) = served.tasks.values()
     assert accepted.account == {"a": "one", "b": "two"}[order["account"]]
@@ -264,7 +264,7 @@ async def test_a_response_that_is_no_task_does_not_end_a_task(served: Upstream) 
         return (200, answers.pop()) if answers and method == "GET" and path != PATH else (status, body)
 
     served.rewrite = rewrite
-    assert len(images(await generate_and_close(kling(served), task(open_order=RecordedOrder())))) == 1
+    assert len(images(await generate_and_close(kling(served), task(open_order=KlingRecord())))) == 1
     assert not answers
     assert len(served.posts) == 1
 
@@ -306,7 +306,7 @@ async def test_the_next_account_receives_an_order_that_an_account_refused(
     served: Upstream, refusal: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     served.refuse = lambda account: NEXT_ACCOUNT[refusal] if account == "one" else None
-    open_order = RecordedOrder()
+    open_order = KlingRecord()
     engine = kling(served, *TWO, lost_after_s=60)
     with caplog.at_level(logging.WARNING):
         async with asyncio.timeout(10):
@@ -320,7 +320,7 @@ async def test_the_next_account_receives_an_order_that_an_account_refused(
 @pytest.mark.parametrize("refusal", NEXT_ACCOUNT)
 async def test_the_route_is_unavailable_if_the_only_account_refuses_the_order(served: Upstream, refusal: str) -> None:
     served.refuse = lambda _account: NEXT_ACCOUNT[refusal]
-    open_order = RecordedOrder()
+    open_order = KlingRecord()
     async with asyncio.timeout(10):
         _, error = await collect(kling(served, lost_after_s=60), task(open_order=open_order))
     assert isinstance(error, Unavailable)
@@ -334,7 +334,7 @@ async def test_a_key_that_the_upstream_quotes_is_not_logged(caplog: pytest.LogCa
     async with upstream(accounts={key: 9}) as served:
         served.refuse = lambda account: (401, {"error": {"message": f"wrong key: {account}", "code": "invalid_key"}})
         engine = kling(served, {"api_key": key})
-        _, error = await collect(engine, task(open_order=RecordedOrder()))
+        _, error = await collect(engine, task(open_order=KlingRecord()))
     assert "wrong key" in str(error)
     assert "wrong key" in caplog.text
     assert key not in str(error) + caplog.text
@@ -362,7 +362,7 @@ async def test_an_accepted_order_whose_response_is_an_error_is_not_placed_again(
     }
     served.rewrite = lambda method, _, status, body: answers[refusal] if method == "POST" else (status, body)
     served.finds_external = by_external
-    assert len(images(await generate_and_close(kling(served, *TWO), task(open_order=RecordedOrder())))) == 1
+    assert len(images(await generate_and_close(kling(served, *TWO), task(open_order=KlingRecord())))) == 1
     assert len(served.posts) == 1
 
 
@@ -383,7 +383,7 @@ LOST: dict[str, tuple[int, Any]] = {
 @pytest.mark.parametrize("answer", LOST)
 async def test_an_order_with_an_unclear_error_goes_to_no_other_account(served: Upstream, answer: str) -> None:
     served.refuse = lambda _account: LOST[answer]
-    open_order = RecordedOrder()
+    open_order = KlingRecord()
     _, error = await collect(kling(served, *TWO), task(open_order=open_order))
     assert isinstance(error, Unavailable)
     assert MAY_BE_PAID in str(error)
@@ -396,7 +396,7 @@ async def test_a_refused_order_is_kept_if_the_upstream_cannot_be_queried(
 ) -> None:
     monkeypatch.setattr("framehouse.engines.kling.order_steps._MAX_OUTAGE_S", 0.3)
     served.rewrite = lambda _method, _path, _status, _body: (500, {"code": "internal_error", "message": "no database"})
-    open_order = RecordedOrder()
+    open_order = KlingRecord()
     _, error = await collect(kling(served, *TWO), task(open_order=open_order))
     assert isinstance(error, Unknown)
     assert open_order.data
@@ -419,7 +419,7 @@ async def test_a_refusal_of_the_content_is_final(served: Upstream, answer: tuple
     served.refuse = lambda _account: answer
     engine = kling(served, *TWO)
     with pytest.raises(Declined, match="bad words"):
-        await generate(engine, task(open_order=RecordedOrder()))
+        await generate(engine, task(open_order=KlingRecord()))
     await engine.close()
     assert len(served.posts) == 1
     assert not any(account.cooldown.remaining_s for account in engine._accounts.all)
@@ -438,7 +438,7 @@ async def test_a_refusal_of_the_content_is_final(served: Upstream, answer: tuple
 async def test_an_order_is_sent_again_after_a_limit_in_another_form(served: Upstream, answer: tuple[int, Any]) -> None:
     refusals = iter([answer])
     served.refuse = lambda _account: next(refusals, None)
-    open_order = RecordedOrder()
+    open_order = KlingRecord()
     assert len(images(await generate_and_close(kling(served), task(open_order=open_order)))) == 1
     assert len(served.posts) == 2
 
@@ -466,14 +466,14 @@ async def test_an_accepted_order_is_not_looked_up(served: Upstream, form: str) -
         return status, ACCEPTED[form](body) if method == "POST" else body
 
     served.rewrite = rewrite
-    open_order = RecordedOrder()
+    open_order = KlingRecord()
     assert len(images(await generate_and_close(kling(served), task(open_order=open_order)))) == 1
     assert open_order.orders[0]["task_id"] == "up-0"
     assert all(path.endswith("/up-0") for path in queries)
 
 
 async def test_a_task_id_may_be_a_number(served: Upstream) -> None:
-    open_order = RecordedOrder()
+    open_order = KlingRecord()
     served.new_id = lambda: "123"
     served.rewrite = lambda _m, _p, status, body: (status, json.loads(json.dumps(body).replace('"123"', "123")))
     assert len(images(await generate_and_close(kling(served), task(open_order=open_order)))) == 1
@@ -486,7 +486,7 @@ async def test_a_task_id_may_be_a_number(served: Upstream) -> None:
 @pytest.mark.parametrize("word", ["SUCCEED", "succeeded", "SUCCESS", "Completed", " succeed ", "finished", "done"])
 async def test_every_word_for_success_is_understood(served: Upstream, word: str) -> None:
     served.rewrite = change_tasks(lambda data: data | {"task_status": word})
-    assert len(images(await generate_and_close(kling(served), task(open_order=RecordedOrder())))) == 1
+    assert len(images(await generate_and_close(kling(served), task(open_order=KlingRecord())))) == 1
 
 
 @pytest.mark.parametrize("word", ["FAILED", "fail", "failure", "error", "cancelled", "Canceled", "expired", "timeout"])
@@ -495,7 +495,7 @@ async def test_every_word_for_a_failure_is_understood(served: Upstream, word: st
         lambda data: data | {"task_status": word, "task_status_msg": "sorry", "task_result": {}}
     )
     with pytest.raises(Declined, match="sorry"):
-        await generate_and_close(kling(served), task(open_order=RecordedOrder()))
+        await generate_and_close(kling(served), task(open_order=KlingRecord()))
 
 
 @pytest.mark.parametrize("word", ["PENDING", "queued", "in_progress", "RUNNING", "NOT_START", "Processing", "waiting"])
@@ -505,13 +505,13 @@ async def test_every_word_for_a_task_in_progress_is_understood(
     monkeypatch.setattr("framehouse.engines.kling.order_steps._MAX_OUTAGE_S", 0.0)
     states = iter([word] * 3)
     served.rewrite = change_tasks(lambda data: data | {"task_status": next(states, data["task_status"])})
-    assert len(images(await generate_and_close(kling(served), task(open_order=RecordedOrder())))) == 1
+    assert len(images(await generate_and_close(kling(served), task(open_order=KlingRecord())))) == 1
 
 
 async def test_a_task_that_never_ends_frees_the_worker(served: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("framehouse.engines.kling.order_steps._MAX_PROCESSING_S", 0.1)
     served.seconds = 3600
-    open_order = RecordedOrder()
+    open_order = KlingRecord()
     with pytest.raises(Unknown, match="not completed"):
         await generate_and_close(kling(served), task(open_order=open_order))
     assert open_order.data
@@ -521,7 +521,7 @@ async def test_a_task_that_never_ends_frees_the_worker(served: Upstream, monkeyp
 async def test_an_unknown_state_is_named(served: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("framehouse.engines.kling.order_steps._MAX_OUTAGE_S", 0.1)
     served.rewrite = change_tasks(lambda data: data | {"task_status": "zzz"})
-    open_order = RecordedOrder()
+    open_order = KlingRecord()
     with pytest.raises(Unknown, match='"zzz"'):
         await generate_and_close(kling(served), task(open_order=open_order))
     assert open_order.data
@@ -558,7 +558,7 @@ TASKS: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("form", TASKS)
 async def test_tasks_of_other_forms_are_understood(served: Upstream, form: str) -> None:
     served.rewrite = lambda method, _, status, body: (status, TASKS[form](body) if method == "GET" else body)
-    assert len(images(await generate_and_close(kling(served), task(shots=2, open_order=RecordedOrder())))) == 2
+    assert len(images(await generate_and_close(kling(served), task(shots=2, open_order=KlingRecord())))) == 2
     assert len(served.posts) == 1
 
 
@@ -591,7 +591,7 @@ RESULTS: dict[str, Callable[[list[dict[str, Any]]], Any]] = {
 async def test_results_of_other_forms_are_understood(served: Upstream, form: str) -> None:
     served.rewrite = change_results(RESULTS[form])
     engine = kling(served)
-    generated = images(await generate(engine, task(shots=3, open_order=RecordedOrder())))
+    generated = images(await generate(engine, task(shots=3, open_order=KlingRecord())))
     await engine.close()
     assert [int(p.pixels[0, 0, 2]) for p in sorted(generated, key=lambda p: p.index)] == [0, 20, 40]
     assert len(served.posts) == 1
@@ -612,7 +612,7 @@ async def test_a_single_image_of_another_form_is_understood(
     served: Upstream, change: Callable[[list[dict[str, Any]]], Any]
 ) -> None:
     served.rewrite = change_results(change)
-    assert len(images(await generate_and_close(kling(served), task(open_order=RecordedOrder())))) == 1
+    assert len(images(await generate_and_close(kling(served), task(open_order=KlingRecord())))) == 1
 
 
 @pytest.mark.parametrize("name", ["output", "images", "image_urls", "result"])
@@ -624,12 +624,12 @@ async def test_images_next_to_the_state_are_understood(served: Upstream, name: s
         return {key: data[key] for key in data if key != "task_result"} | {name: urls}
 
     served.rewrite = change_tasks(change)
-    assert len(images(await generate_and_close(kling(served), task(shots=2, open_order=RecordedOrder())))) == 2
+    assert len(images(await generate_and_close(kling(served), task(shots=2, open_order=KlingRecord())))) == 2
 
 
 async def test_a_url_relative_to_the_base_url_is_understood(served: Upstream) -> None:
     served.rewrite = change_results(lambda files: {"images": [f"..{path_of(image['url'])}" for image in files]})
-    assert len(images(await generate_and_close(kling(served), task(open_order=RecordedOrder())))) == 1
+    assert len(images(await generate_and_close(kling(served), task(open_order=KlingRecord())))) == 1
 
 
 @pytest.mark.parametrize("data_url", [True, False])
@@ -639,7 +639,7 @@ async def test_images_inside_the_response_are_understood(served: Upstream, data_
         return {"images": [f"data:image/png;base64,{e}" if data_url else {"b64_json": e} for e in encoded]}
 
     served.rewrite = change_results(inline)
-    assert len(images(await generate_and_close(kling(served), task(shots=2, open_order=RecordedOrder())))) == 2
+    assert len(images(await generate_and_close(kling(served), task(shots=2, open_order=KlingRecord())))) == 2
 
 
 # Images that do not arrive
@@ -661,7 +661,7 @@ async def test_a_task_succeeds_if_its_images_arrive_in_two_orders(
 
 async def test_the_images_that_an_upstream_did_not_generate_are_ordered_separately(served: Upstream) -> None:
     served.rewrite = change_results(lambda files: {"images": files[1:] or files})
-    open_order, engine = RecordedOrder(), kling(served)
+    open_order, engine = KlingRecord(), kling(served)
     events = await generate(engine, task(shots=2, open_order=open_order))
     await engine.close()
     assert [event.index for event in images(events)] == [1, 0]
@@ -674,14 +674,14 @@ async def test_the_images_that_an_upstream_did_not_generate_are_ordered_separate
 
 async def test_an_upstream_that_always_generates_one_image_is_paid_once_per_image(served: Upstream) -> None:
     served.rewrite = change_results(lambda files: {"images": files[:1]})
-    generated = images(await generate_and_close(kling(served), task(shots=5, open_order=RecordedOrder())))
+    generated = images(await generate_and_close(kling(served), task(shots=5, open_order=KlingRecord())))
     assert sorted(image.index for image in generated) == [0, 1, 2, 3, 4]
     assert [post["n"] for post in served.posts] == [5, 1, 1, 1, 1]
 
 
 async def test_the_missing_images_of_a_series_are_ordered_with_the_first_image(served: Upstream) -> None:
     served.rewrite = change_results(lambda files: {"images": [], "series_images": files[:2]})
-    whole = task(shots=3, series=True, open_order=RecordedOrder())
+    whole = task(shots=3, series=True, open_order=KlingRecord())
     assert len(images(await generate_and_close(kling(served), whole))) == 3
     assert [post["result_type"] for post in served.posts] == ["series", "single"]
     assert len(served.posts[1]["image_list"]) == 1
@@ -689,7 +689,7 @@ async def test_the_missing_images_of_a_series_are_ordered_with_the_first_image(s
 
 async def test_another_worker_orders_only_the_missing_images(served: Upstream) -> None:
     served.rewrite = change_results(lambda files: {"images": files[:1]})
-    open_order, engine = RecordedOrder(), kling(served)
+    open_order, engine = KlingRecord(), kling(served)
     whole = task(shots=2, open_order=open_order)
     events = engine.generate(whole)
     async for event in events:
@@ -697,7 +697,7 @@ async def test_another_worker_orders_only_the_missing_images(served: Upstream) -
             break
     await events.aclose()  # type: ignore[attr-defined]
     await engine.close()
-    remaining = task(shots=2, open_order=RecordedOrder(open_order.data))
+    remaining = task(shots=2, open_order=KlingRecord(open_order.data))
     remaining = Batch(**{name: getattr(remaining, name) for name in remaining.__slots__} | {"shots": whole.shots[1:]})
     assert [image.index for image in images(await generate_and_close(kling(served), remaining))] == [1]
     assert [post["n"] for post in served.posts] == [2, 1]
@@ -705,7 +705,7 @@ async def test_another_worker_orders_only_the_missing_images(served: Upstream) -
 
 async def test_a_task_fails_if_none_of_its_images_was_generated(served: Upstream) -> None:
     served.rewrite = change_results(lambda _files: {"images": []})
-    indexes, error = await collect(kling(served), task(shots=2, open_order=RecordedOrder()))
+    indexes, error = await collect(kling(served), task(shots=2, open_order=KlingRecord()))
     assert isinstance(error, Broken)
     assert "0 of 2 images" in str(error)
     assert MAY_BE_PAID in str(error)
@@ -716,7 +716,7 @@ async def test_a_task_fails_if_none_of_its_images_was_generated(served: Upstream
 async def test_images_that_are_listed_late_are_not_ordered_again(served: Upstream) -> None:
     lengths = iter([0, 1])
     served.rewrite = change_results(lambda files: {"images": files[: next(lengths, None)]})
-    generated = images(await generate_and_close(kling(served), task(shots=2, open_order=RecordedOrder())))
+    generated = images(await generate_and_close(kling(served), task(shots=2, open_order=KlingRecord())))
     assert [image.index for image in generated] == [0, 1]
     assert len(served.posts) == 1
 
@@ -725,7 +725,7 @@ async def test_images_of_a_failed_task_are_kept(served: Upstream) -> None:
     served.rewrite = change_tasks(
         lambda data: data | {"task_status": "failed", "task_status_msg": "one was refused"} | partial_result(data)
     )
-    indexes, error = await collect(kling(served), task(shots=2, open_order=RecordedOrder()))
+    indexes, error = await collect(kling(served), task(shots=2, open_order=KlingRecord()))
     assert indexes == [0]
     assert isinstance(error, Declined)
     assert "one was refused" in str(error)
@@ -742,7 +742,7 @@ async def test_a_file_that_does_not_exist_ends_the_order_and_the_other_image_is_
     served: Upstream, position: int, fault: str
 ) -> None:
     served.fault = lambda _, path: fault if path == f"/images/up-0-{position}.png" else ""
-    indexes, error = await collect(kling(served), task(shots=2, open_order=RecordedOrder()))
+    indexes, error = await collect(kling(served), task(shots=2, open_order=KlingRecord()))
     assert indexes == [1 - position]
     assert isinstance(error, Broken)
     assert f"image {position + 1}" in str(error)
@@ -751,7 +751,7 @@ async def test_a_file_that_does_not_exist_ends_the_order_and_the_other_image_is_
 
 
 async def test_a_file_that_is_not_an_image_does_not_lose_the_other_image(served: Upstream) -> None:
-    indexes, error = await collect(damaged(served, "up-0-0.png"), task(shots=2, open_order=RecordedOrder()))
+    indexes, error = await collect(damaged(served, "up-0-0.png"), task(shots=2, open_order=KlingRecord()))
     assert indexes == [1]
     assert isinstance(error, Broken)
 
@@ -765,7 +765,7 @@ async def test_an_image_that_cannot_be_reached_leaves_the_order_open_and_the_oth
     served: Upstream,
 ) -> None:
     served.fault = lambda _, path: "before 503 5001" if path == "/images/up-0-0.png" else ""
-    open_order = RecordedOrder()
+    open_order = KlingRecord()
     indexes, error = await collect(kling(served), task(shots=2, open_order=open_order))
     assert indexes == [1]
     assert isinstance(error, Unknown)

@@ -28,6 +28,7 @@ from framehouse.engines.image_files import Png, png_file
 from framehouse.engines.interface import Abilities, Batch, GeneratedImage, HealthCheck, OpenOrder, Progress
 from framehouse.engines.plain_file import plain_file
 from framehouse.engines.replicas import Replica, Replicas
+from framehouse.engines.unsaved_order import UnsavedOrder
 
 log = logging.getLogger(__name__)
 _MAX_REFERENCES = 10
@@ -78,7 +79,7 @@ class ComfyUI:
         )
 
     async def generate(self, batch: Batch) -> AsyncIterator[GeneratedImage | Progress]:
-        open_order = batch.open_order or _NoRecord()
+        open_order = batch.open_order or UnsavedOrder()
         saved = job_from_data(open_order.data)
         if open_order.data and (saved is None or saved.shot not in {shot.index for shot in batch.shots}):
             await open_order.save({})  # the image of this job is already stored
@@ -281,30 +282,6 @@ class ComfyUI:
         task = asyncio.create_task(work)
         self._background_tasks.add(task)
         task.add_done_callback(self._background_tasks.discard)
-
-
-class _NoRecord:
-    """A substitute for the record of an order, used if `Batch.open_order` is None.
-
-    No later call can continue a job without a record, so such a job is never wanted after its call has ended.
-    """
-
-    upstream_callback_url = None
-
-    def __init__(self) -> None:
-        self.data: Mapping[str, Any] = {}
-
-    async def save(self, data: Mapping[str, Any]) -> None:
-        self.data = data
-
-    async def give_up(self, reason: str) -> None:
-        self.data = {}
-
-    async def is_wanted(self) -> bool:
-        return False
-
-    async def pause(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
 
 
 def _required(workflow: Workflow | None, option: str, use: str) -> Workflow:

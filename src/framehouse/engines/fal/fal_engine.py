@@ -2,7 +2,7 @@
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -17,6 +17,7 @@ from framehouse.engines.http_exchange import NotAccepted, OutcomeUnknown
 from framehouse.engines.image_files import answer_file
 from framehouse.engines.interface import Abilities, Batch, GeneratedImage, HealthCheck, Progress
 from framehouse.engines.paid_account import PaidAccount
+from framehouse.engines.unsaved_order import UnsavedOrder
 
 _CLOSE_TIMEOUT_S = 2.0
 
@@ -51,7 +52,7 @@ class Fal:
         )
 
     async def generate(self, batch: Batch) -> AsyncIterator[GeneratedImage | Progress]:
-        open_order = batch.open_order or _OrderInMemory()
+        open_order = batch.open_order or UnsavedOrder()
         saved = order_from_data(open_order.data)
         shows_first_frame = batch.series and self._options.max_references > 0
         first_frame = batch.first_frame.content if shows_first_frame and batch.first_frame else b""
@@ -123,27 +124,3 @@ class Fal:
         task = asyncio.create_task(work)
         self._background_tasks.add(task)
         task.add_done_callback(self._background_tasks.discard)
-
-
-class _OrderInMemory:
-    """A substitute for the record of an order, used if `Batch.open_order` is None.
-
-    Nothing can resume such an order, so a cancelled call no longer needs its images.
-    """
-
-    upstream_callback_url = None
-
-    def __init__(self) -> None:
-        self.data: Mapping[str, Any] = {}
-
-    async def save(self, data: Mapping[str, Any]) -> None:
-        self.data = data
-
-    async def give_up(self, reason: str) -> None:
-        self.data = {}
-
-    async def is_wanted(self) -> bool:
-        return False
-
-    async def pause(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)

@@ -19,6 +19,7 @@ from framehouse.engines.kling.orders import MAX_IMAGES, orders_from_data, plan_o
 from framehouse.engines.kling.upstream import Upstream
 from framehouse.engines.kling.upstream_accounts import UpstreamAccount, UpstreamAccounts
 from framehouse.engines.option_checks import BadOption
+from framehouse.engines.unsaved_order import UnsavedOrder
 
 log = logging.getLogger(__name__)
 _MAX_IMAGES_PER_ORDER = 9
@@ -83,7 +84,7 @@ class Kling:
         )
 
     async def generate(self, batch: Batch) -> AsyncIterator[GeneratedImage | Progress]:
-        open_order = batch.open_order or _UnsavedOrder()
+        open_order = batch.open_order or UnsavedOrder()
         saved = orders_from_data(open_order.data)
         largest = min(self._accounts.max_concurrency, _MAX_IMAGES_PER_ORDER)
         orders = deque(saved + plan_orders(batch, saved, largest=largest))
@@ -164,33 +165,3 @@ def _reference(generated: GeneratedImage) -> ReferenceImage:
     if isinstance(image, Png):
         return ReferenceImage(image.file, image.width, image.height)
     return ReferenceImage(png_file(Image.fromarray(image)), image.shape[1], image.shape[0])
-
-
-class _UnsavedOrder:
-    """A substitute for the record of an order, used if `Batch.open_order` is None. The data is kept only in memory."""
-
-    upstream_callback_url = None
-
-    def __init__(self) -> None:
-        self.data: Mapping[str, Any] = {}
-
-    async def save(self, data: Mapping[str, Any]) -> None:
-        self.data = data
-
-    async def give_up(self, reason: str) -> None:
-        self.data = {}
-
-    async def take_places(self, account: str, places: int, *, limit: int | None) -> int | None:
-        return 0
-
-    async def release_places(self, account: str) -> None:
-        return
-
-    async def take_request(self, account: str, *, per_minute: int) -> float:
-        return 0.0
-
-    async def is_wanted(self) -> bool:
-        return True
-
-    async def pause(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
