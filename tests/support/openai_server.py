@@ -138,8 +138,10 @@ async def _get(server: ModelServer, path: str, headers: dict[str, str], writer: 
     if server.key and headers.get("authorization") != f"Bearer {server.key}" and path != "/health":
         return await send(writer, 401, {"error": {"message": "no", "code": "invalid_api_key"}})
     health_path = "/health" if server.kind in ("sglang", "vllm_omni") else "/v1/models"
-    status = server.health if path == health_path else 404
-    return await send(writer, status, {"object": "list", "data": [{"id": server.model}]} if status == 200 else {})
+    status = server.health if path in (health_path, "/v1/models") else 404
+    owner = {"vllm_omni": "vllm"}.get(server.kind, server.kind)
+    model = {"id": server.model, "owned_by": owner} | ({"model_type": "image"} if server.kind == "xinference" else {})
+    return await send(writer, status, {"object": "list", "data": [model]} if status == 200 else {})
 
 
 async def _answer(server: ModelServer, post: Post, fault: Any, writer: asyncio.StreamWriter) -> None:

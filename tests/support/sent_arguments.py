@@ -17,7 +17,7 @@ from unittest.mock import patch
 import numpy as np
 from PIL import Image
 
-from framehouse.engines.diffusers import Diffusers, diffusers_engine, process
+from framehouse.engines.diffusers import Diffusers, model_files, process
 from framehouse.engines.diffusers.weights import Weights
 
 
@@ -44,7 +44,7 @@ def sent(case: dict[str, Any]) -> Any:
     """Return the arguments of each call, or the error as text."""
     recorded: list[dict[str, Any]] = []
     with (
-        patch.object(diffusers_engine, "_complete_weights", lambda *_: Weights(Path("/nowhere"))),
+        patch.object(model_files, "complete_weights", lambda *_: Weights(Path("/nowhere"))),
         patch.object(process, "load_pipeline", lambda *_: recording_pipeline(case, recorded)),
     ):
         engine = Diffusers(model=case["model"], **case["options"])

@@ -135,13 +135,13 @@ async def _run_trials(
                 bar.update(row, description=f"{trial.name}: not possible", completed=1.0)
                 continue
             on_progress = partial(_show_progress, bar, row)
-            result, generated = await _run_trial(route, trial.name, trial.batch, on_progress)
+            result, generated = await run_trial(route, trial.name, trial.batch, on_progress)
             results.append(result)
             bar.update(row, description=f"{trial.name}: {'failed' if result.error else 'done'}", completed=1.0)
             for number, image in enumerate(generated, 1):
                 path = out / f"{trial.name.replace(' ', '-')}-{number}.png"
                 upscaled = await upscale_small(image, trial.batch.size, upscaler) if upscaler else None
-                await asyncio.to_thread(_save, trial.batch, image, upscaled, f"{model}, {route.name}", path)
+                await asyncio.to_thread(save_image, trial.batch, image, upscaled, f"{model}, {route.name}", path)
                 files.append((trial.name, path))
     health = await route.check()
     changes = advice(trials, results, max_batch=abilities.max_batch)
@@ -153,7 +153,7 @@ def _show_progress(bar: Progress, row: TaskID, share: float) -> None:
     bar.update(row, completed=share)
 
 
-async def _run_trial(
+async def run_trial(
     route: Route, name: str, batch: Batch, on_progress: Callable[[float], None]
 ) -> tuple[TrialResult, list[GeneratedImage]]:
     """Call the engine as a worker would. Returns the result and the images, ordered by their index."""
@@ -201,7 +201,9 @@ async def _run_trial(
     return result, generated
 
 
-def _save(batch: Batch, generated: GeneratedImage, upscaled: NDArray[np.uint8] | None, source: str, path: Path) -> None:
+def save_image(
+    batch: Batch, generated: GeneratedImage, upscaled: NDArray[np.uint8] | None, source: str, path: Path
+) -> None:
     """Finish an image as a worker would, and write the file."""
     facts = {"model": source, "prompt": batch.shots[0].prompt, **generated.facts}
     original = (batch.references[0].content, batch.box) if batch.box else None

@@ -89,6 +89,13 @@ def plan_trials(abilities: Abilities, *, model: str, loads: bool, images: int = 
     return trials
 
 
+def simple_batch(abilities: Abilities, *, model: str) -> Batch:
+    """Return the simplest input for an engine: one image from text, or from a reference if the engine needs one."""
+    batch = plan_trials(abilities, model=model, loads=False)[0].batch
+    assert batch
+    return batch
+
+
 def advice(trials: Sequence[Trial], results: Sequence[TrialResult], *, max_batch: int) -> list[str]:
     """Return what an operator should change, one sentence per problem. A problem names all trials that have it."""
     names: dict[str, list[str]] = {}

@@ -89,7 +89,8 @@ def _supervise(
             ):
                 raise Problem(f"The API was not ready after {_READY_LIMIT_S:.0f} s. See the log lines above.")
             if not signals.stop:
-                _print_ready(url, asyncio.run(_first_key(settings)), as_json=as_json)
+                previews = all(route.get("engine") == "previz" for m in settings.models.values() for route in m.routes)
+                _print_ready(url, asyncio.run(_first_key(settings)), only_previews=previews, as_json=as_json)
             keep_running(processes, signals)
             print_status(
                 settings, "Stopping after the batches in progress have ended. Press Ctrl-C again to stop immediately."
@@ -132,7 +133,7 @@ def _is_ready(url: str) -> bool:
         return False
 
 
-def _print_ready(url: str, key_and_code: tuple[str, str] | None, *, as_json: bool) -> None:
+def _print_ready(url: str, key_and_code: tuple[str, str] | None, *, only_previews: bool, as_json: bool) -> None:
     key, code = key_and_code or (None, None)
     # Browsers do not send the fragment of a URL to the server, so no log contains the code.
     link = f"{url}/#/sign-in/{code}" if code else None
@@ -141,6 +142,8 @@ def _print_ready(url: str, key_and_code: tuple[str, str] | None, *, as_json: boo
         sys.stdout.flush()
         return
     lines = [f"Framehouse is ready at {url}  (API: {url}/docs)"]
+    if only_previews:
+        lines.append("The built-in engine draws previews. To generate images with a model: framehouse setup")
     if key:
         tasks, head = f"{url}/kling/v1/images/omni-image", f"curl -H 'Authorization: Bearer {key}'"
         prompt = "Create a three-frame product storyboard"

@@ -4,7 +4,7 @@ This module never imports torch.
 """
 
 import asyncio
-import importlib.util
+import inspect
 import os
 import threading
 import time
@@ -25,40 +25,21 @@ from framehouse.engines.diffusers import device_memory, model_defaults
 from framehouse.engines.diffusers.calls import QueuedShot
 from framehouse.engines.diffusers.child import default_command, probe
 from framehouse.engines.diffusers.devices import DeviceThread
-from framehouse.engines.diffusers.diffusers_options import (
-    AUTO,
-    DTYPES,
-    FOUR_BITS,
-    OFFLOAD,
-    QUANTIZE,
-    DiffusersOptions,
-    check_attention,
-    check_choice,
-    check_devices,
-    check_gguf,
-    check_model,
-    public_name,
-    with_defaults,
-)
-from framehouse.engines.diffusers.loras import LoraMissing, check_loras
+from framehouse.engines.diffusers.diffusers_options import DiffusersOptions, check_options, with_defaults
+from framehouse.engines.diffusers.model_files import load_settings, missing_requirement
 from framehouse.engines.diffusers.pipeline_classes import from_json
 from framehouse.engines.diffusers.shot_queue import Device, DeviceSettings, ShotQueue, Step
-from framehouse.engines.diffusers.weights import Weights, find_weights
+from framehouse.engines.diffusers.weights import find_weights
 from framehouse.engines.expansion_canvas import MAX_INPAINT_PIXELS, canvas_size, draw_canvas
 from framehouse.engines.image_files import decode_reference_rgb, png_file
 from framehouse.engines.interface import Abilities, Batch, GeneratedImage, HealthCheck, Progress
-from framehouse.engines.option_checks import BadOption, check_cite, check_integer, check_number
 from framehouse.engines.series_look import similarity
 
-NOT_INSTALLED = 'the packages for the diffusers engine are not installed; run: pip install "framehouse[diffusers]"'
-_PACKAGES = ("torch", "diffusers", "transformers", "accelerate")
 _PROBE_LIMIT_S = 60.0
 _SEED_STEP = 1_000_003
 """The difference between the seeds of two attempts for one image. It is larger than the number of images of a task."""
 _PROBE_AGE_S = 600.0
 """The age at which a check probes the GPUs again, because other programs may use more or less of their memory."""
-_MAX_PIXELS = 8192 * 8192
-"""The largest allowed value of the option `max_pixels`. No task requests a larger image."""
 
 
 _open_engines: "weakref.WeakSet[Diffusers]" = weakref.WeakSet()
@@ -72,92 +53,10 @@ class Diffusers:
     `model_defaults` defines the default options for each model.
     """
 
-    def __init__(
-        self,
-        *,
-        model: str = model_defaults.DEFAULT_MODEL,
-        revision: str = "main",
-        devices: object = AUTO,
-        dtype: str = "bfloat16",
-        quantize: str | None = None,
-        offload: str | None = None,
-        loras: object = (),
-        gguf: str | None = None,
-        attention: str | None = None,
-        compile: bool = False,
-        steps: int | None = None,
-        guidance: float | None = None,
-        max_references: int | None = None,
-        max_pixels: int | None = None,
-        cite: str | None = None,
-        negative_prompt: str | None = None,
-        batch: int = 4,
-        upscaler: str | None = None,
-        preload: bool = True,
-        unload_after_s: float = 0.0,
-        repeat_below: float = 0.0,
-        start_limit_s: float = 900.0,
-        hang_limit_s: float = 600.0,
-    ) -> None:
-        model = check_model("model", model)
-        upscaler = None if upscaler is None else check_model("upscaler", upscaler)
-        for name, text in (("revision", revision), ("negative_prompt", negative_prompt)):
-            if text is not None and not isinstance(text, str):
-                raise BadOption(f"{name} must be text")
-        for name, value in (("compile", compile), ("preload", preload)):
-            if not isinstance(value, bool):
-                raise BadOption(f"{name} must be true or false")
-        weights = find_weights(model, revision)
-        defaults = model_defaults.defaults_for(model, weights.pipeline if weights else "")
-        max_input_images = defaults.max_input_images
-        if max_references is not None:
-            max_input_images = check_integer("max_references", max_references, 0, model_defaults.MAX_REFERENCES)
-        default_pixels = max_pixels is None
-        if max_pixels is None:
-            max_pixels = defaults.max_pixels
-        else:
-            max_pixels = check_integer("max_pixels", max_pixels, 1024, _MAX_PIXELS)
-        if defaults.needs_reference and not max_input_images:
-            raise BadOption(f"max_references must be at least 1: {model} generates only from references")
-        if max_input_images > (limit := defaults.input_image_limit):
-            reason = "accepts one input image per call" if limit else "generates only from text"
-            raise BadOption(f"max_references must be at most {limit}: {model} {reason}")
-        if quantize in FOUR_BITS and offload == "sequential":
-            raise BadOption(f'offload must be omitted or "model" if quantize is "{quantize}"')
-        checked_loras = check_loras(loras)
-        if lora_steps := next(filter(None, (lora.steps for lora in checked_loras)), None):
-            steps = max(lora_steps, defaults.min_steps) if steps is None else steps
-            guidance = 1.0 if guidance is None else guidance
-        self._options = DiffusersOptions(
-            model=model,
-            revision=revision,
-            devices=check_devices(devices),
-            dtype=check_choice("dtype", dtype, DTYPES) or DTYPES[0],
-            quantize=check_choice("quantize", quantize, QUANTIZE),
-            offload=check_choice("offload", offload, OFFLOAD),
-            loras=checked_loras,
-            lora_steps=lora_steps,
-            gguf=check_gguf(gguf, quantize),
-            attention=check_attention(attention),
-            compile=compile,
-            steps=defaults.steps if steps is None else check_integer("steps", steps, defaults.min_steps, 200),
-            guidance=defaults.guidance if guidance is None else check_number("guidance", guidance, 0, 30),
-            max_input_images=max_input_images,
-            max_pixels=max_pixels,
-            cite=defaults.cite if cite is None else check_cite(cite),
-            negative_prompt=defaults.negative_prompt if negative_prompt is None else negative_prompt,
-            batch=check_integer("batch", batch, 1, 64),
-            upscaler=upscaler,
-            preload=preload,
-            unload_after_s=check_number("unload_after_s", unload_after_s, 0, 604_800),
-            repeat_below=check_number("repeat_below", repeat_below, 0, 1),
-            start_limit_s=check_number("start_limit_s", start_limit_s, 1, 86_400),
-            hang_limit_s=check_number("hang_limit_s", hang_limit_s, 1, 86_400),
-            defaults=defaults,
-        )
-        given = {"steps": steps, "guidance": guidance, "max_input_images": max_references, "cite": cite,
-                 "max_pixels": None if default_pixels else max_pixels, "negative_prompt": negative_prompt}  # fmt: skip
-        self._omitted = {name for name, value in given.items() if value is None}
+    __signature__ = inspect.signature(check_options)
+
+    def __init__(self, **options: Any) -> None:
+        self._options, self._omitted = check_options(**options)
         self._command = default_command()
         self._queue: ShotQueue | None = None
         self._lock = threading.Lock()
@@ -296,7 +195,7 @@ class Diffusers:
         """Return whether this engine loads its model onto a GPU, such as "cuda:0", when it gets a task."""
         if not gpu.startswith("cuda") or (self.options.devices and gpu not in self.options.devices):
             return False
-        return self._missing_requirement() is None
+        return missing_requirement(self.options) is None
 
     def has_loaded(self, device: str) -> bool:
         queue = self._queue
@@ -365,10 +264,12 @@ class Diffusers:
 
         Raises Unavailable if packages, weights or devices are missing. Blocks the calling thread.
         """
+        if self._queue:  # without the lock, which a health check may hold while it probes the devices
+            return self._queue
         with self._lock:
             if self._queue:
                 return self._queue
-            if problem := self._missing_requirement():
+            if problem := missing_requirement(self.options):
                 raise Unavailable(problem.reason)
             names = self.options.devices or tuple(device["id"] for device in self._probe_devices())
             queue = ShotQueue(
@@ -418,59 +319,11 @@ class Diffusers:
             for device in probed["devices"]
         }
 
-    def _missing_requirement(self) -> HealthCheck | None:
-        """Return an unhealthy result if packages or weights are not installed. Otherwise, return None."""
-        if any(importlib.util.find_spec(name) is None for name in _PACKAGES):
-            return HealthCheck("packages", ok=False, reason=NOT_INSTALLED, advice='pip install "framehouse[diffusers]"')
-        for model, revision in ((self.options.model, self.options.revision), (self.options.upscaler, "main")):
-            try:
-                if model:
-                    _complete_weights(model, revision)
-            except Unavailable as error:
-                advice = "" if Path(model or "").is_absolute() else f"framehouse models pull {model}"
-                return HealthCheck(public_name(model or ""), ok=False, reason=error.message, advice=advice)
-        try:
-            for lora in self.options.loras:
-                lora.find_file()
-        except LoraMissing as error:
-            return HealthCheck(self.options.model_name, ok=False, reason=error.message, advice=error.advice)
-        if self.options.gguf and not Path(self.options.gguf).is_file():
-            missing = f"gguf: the file {Path(self.options.gguf).name} is not on this machine"
-            return HealthCheck(self.options.model_name, ok=False, reason=missing)
-        return None
-
     def _load_settings(self) -> dict[str, Any]:
-        """Return the fields of the load command for a child process. Raises Unavailable if weights are missing."""
-        options = self.options
-        weights = _complete_weights(options.model, options.revision)
-        if (options.loras or options.gguf) and (problem := self._missing_requirement()):
-            raise Unavailable(problem.reason)
-        return {
-            "model": options.model_name,
-            "folder": str(weights.folder),
-            "revision": weights.revision,
-            "dtype": options.dtype,
-            "quantize": options.quantize,
-            "offload": options.offload,
-            "loras": [
-                {"name": lora.name, "file": str(lora.find_file()), "weight": lora.weight} for lora in options.loras
-            ],
-            "lora_steps": options.lora_steps,
-            "gguf": options.gguf,
-            "attention": options.attention,
-            "compile": options.compile,
-            "steps": options.steps,
-            "guidance": options.guidance,
-            "negative_prompt": options.negative_prompt,
-            "arguments": options.defaults.arguments,
-            "decode_gb": options.defaults.decode_gb,
-            "min_steps": options.defaults.min_steps,
-            "upscaler": str(_complete_weights(options.upscaler).folder) if options.upscaler else None,
-            "upscaler_name": public_name(options.upscaler) if options.upscaler else None,
-        }
+        return load_settings(self.options)
 
     def _check(self) -> list[HealthCheck]:
-        if missing := self._missing_requirement():
+        if missing := missing_requirement(self.options):
             return [missing]
         try:
             with self._lock:
@@ -522,22 +375,6 @@ class _EventQueue:
         if not self.cancelled:
             with suppress(RuntimeError):  # raised if the event loop is closed; by then, `generate` has ended
                 self._loop.call_soon_threadsafe(self._events.put_nowait, event)
-
-
-def _complete_weights(model: str, revision: str = "main") -> Weights:
-    """Return the weights of a repository or a folder. Raises Unavailable if the weights are missing or incomplete."""
-    weights = find_weights(model, revision)
-    at_revision = "" if revision == "main" else f" at {revision}"
-    if weights is None:
-        if Path(model).is_absolute():
-            raise Unavailable(f"the folder of {public_name(model)} is not on this machine")
-        raise Unavailable(f"{model}{at_revision} is not on this machine; run: framehouse models pull {model}")
-    if weights.missing:
-        raise Unavailable(
-            f"{public_name(model)}{at_revision} is not complete: {weights.missing} is missing; "
-            f"run: framehouse models pull {model}"
-        )
-    return weights
 
 
 def _state(device: Device | None) -> str:

@@ -5,16 +5,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from framehouse.engines.diffusers.loras import Lora
-from framehouse.engines.diffusers.model_defaults import MAX_REFERENCES, ModelDefaults
-from framehouse.engines.diffusers.weights import REPOSITORY
-from framehouse.engines.option_checks import BadOption, as_json
+from framehouse.engines.diffusers.loras import Lora, check_loras
+from framehouse.engines.diffusers.model_defaults import DEFAULT_MODEL, MAX_REFERENCES, ModelDefaults, defaults_for
+from framehouse.engines.diffusers.weights import REPOSITORY, find_weights
+from framehouse.engines.option_checks import BadOption, as_json, check_cite, check_integer, check_number
 
 AUTO = "auto"
 DTYPES = ("bfloat16", "float16", "float32")
 QUANTIZE = ("fp8", "int8", "nf4", "int4")
 FOUR_BITS = ("nf4", "int4")
 OFFLOAD = ("model", "sequential")
+_MAX_PIXELS = 8192 * 8192
+"""The largest allowed value of the option `max_pixels`. No task requests a larger image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,98 @@ class DiffusersOptions:
     @property
     def model_name(self) -> str:
         return public_name(self.model)
+
+
+def check_options(
+    *,
+    model: str = DEFAULT_MODEL,
+    revision: str = "main",
+    devices: object = AUTO,
+    dtype: str = "bfloat16",
+    quantize: str | None = None,
+    offload: str | None = None,
+    loras: object = (),
+    gguf: str | None = None,
+    attention: str | None = None,
+    compile: bool = False,
+    steps: int | None = None,
+    guidance: float | None = None,
+    max_references: int | None = None,
+    max_pixels: int | None = None,
+    cite: str | None = None,
+    negative_prompt: str | None = None,
+    batch: int = 4,
+    upscaler: str | None = None,
+    preload: bool = True,
+    unload_after_s: float = 0.0,
+    repeat_below: float = 0.0,
+    start_limit_s: float = 900.0,
+    hang_limit_s: float = 600.0,
+) -> tuple[DiffusersOptions, set[str]]:
+    """Check the options of a route from the configuration. Raises BadOption.
+
+    docs/diffusers.md explains the options. The module `model_defaults` defines the default options for each model.
+    Returns the options, and the names of the fields whose options were omitted.
+    """
+    model = check_model("model", model)
+    upscaler = None if upscaler is None else check_model("upscaler", upscaler)
+    for name, text in (("revision", revision), ("negative_prompt", negative_prompt)):
+        if text is not None and not isinstance(text, str):
+            raise BadOption(f"{name} must be text")
+    for name, value in (("compile", compile), ("preload", preload)):
+        if not isinstance(value, bool):
+            raise BadOption(f"{name} must be true or false")
+    weights = find_weights(model, revision)
+    defaults = defaults_for(model, weights.pipeline if weights else "")
+    max_input_images = defaults.max_input_images
+    if max_references is not None:
+        max_input_images = check_integer("max_references", max_references, 0, MAX_REFERENCES)
+    default_pixels = max_pixels is None
+    if max_pixels is None:
+        max_pixels = defaults.max_pixels
+    else:
+        max_pixels = check_integer("max_pixels", max_pixels, 1024, _MAX_PIXELS)
+    if defaults.needs_reference and not max_input_images:
+        raise BadOption(f"max_references must be at least 1: {model} generates only from references")
+    if max_input_images > (limit := defaults.input_image_limit):
+        reason = "accepts one input image per call" if limit else "generates only from text"
+        raise BadOption(f"max_references must be at most {limit}: {model} {reason}")
+    if quantize in FOUR_BITS and offload == "sequential":
+        raise BadOption(f'offload must be omitted or "model" if quantize is "{quantize}"')
+    checked_loras = check_loras(loras)
+    if lora_steps := next(filter(None, (lora.steps for lora in checked_loras)), None):
+        steps = max(lora_steps, defaults.min_steps) if steps is None else steps
+        guidance = 1.0 if guidance is None else guidance
+    options = DiffusersOptions(
+        model=model,
+        revision=revision,
+        devices=check_devices(devices),
+        dtype=check_choice("dtype", dtype, DTYPES) or DTYPES[0],
+        quantize=check_choice("quantize", quantize, QUANTIZE),
+        offload=check_choice("offload", offload, OFFLOAD),
+        loras=checked_loras,
+        lora_steps=lora_steps,
+        gguf=check_gguf(gguf, quantize),
+        attention=check_attention(attention),
+        compile=compile,
+        steps=defaults.steps if steps is None else check_integer("steps", steps, defaults.min_steps, 200),
+        guidance=defaults.guidance if guidance is None else check_number("guidance", guidance, 0, 30),
+        max_input_images=max_input_images,
+        max_pixels=max_pixels,
+        cite=defaults.cite if cite is None else check_cite(cite),
+        negative_prompt=defaults.negative_prompt if negative_prompt is None else negative_prompt,
+        batch=check_integer("batch", batch, 1, 64),
+        upscaler=upscaler,
+        preload=preload,
+        unload_after_s=check_number("unload_after_s", unload_after_s, 0, 604_800),
+        repeat_below=check_number("repeat_below", repeat_below, 0, 1),
+        start_limit_s=check_number("start_limit_s", start_limit_s, 1, 86_400),
+        hang_limit_s=check_number("hang_limit_s", hang_limit_s, 1, 86_400),
+        defaults=defaults,
+    )
+    given = {"steps": steps, "guidance": guidance, "max_input_images": max_references, "cite": cite,
+             "max_pixels": None if default_pixels else max_pixels, "negative_prompt": negative_prompt}  # fmt: skip
+    return options, {name for name, value in given.items() if value is None}
 
 
 def with_defaults(options: DiffusersOptions, defaults: ModelDefaults, omitted: Collection[str]) -> DiffusersOptions:

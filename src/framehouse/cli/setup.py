@@ -1,0 +1,204 @@
+"""The implementation of `framehouse setup`: find places that generate images, try them, and write framehouse.toml."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import uvloop
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from framehouse.cli import EXIT_INTERRUPTED
+from framehouse.cli.contact_sheet import contact_sheet
+from framehouse.cli.engine_test import run_trial, save_image
+from framehouse.cli.engine_trials import simple_batch
+from framehouse.cli.generate_images import cancel_on_signals
+from framehouse.cli.output import Problem, echo, print_json
+from framehouse.cli.setup_candidates import Candidate, find_candidates
+from framehouse.domain.model import Model
+from framehouse.engines.registry import BadRoute, Route, open_registry
+from framehouse.settings import load_settings
+from framehouse.wiring import trust_configured_certificates
+
+MODEL = "kling-v3-omni"
+_FILE = "framehouse.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A candidate, and the result of its trial: the time in seconds and the image file, or the error."""
+
+    candidate: Candidate
+    seconds: float = 0.0
+    image: Path | None = None
+    error: str = ""
+
+
+def run_setup(
+    *,
+    comfyui_url: str,
+    server_urls: Sequence[str],
+    workflow: Path | None,
+    out: Path,
+    yes: bool,
+    data_dir: Path | None,
+    config: Path | None,
+    as_json: bool,
+) -> None:
+    settings = load_settings(config, data_dir=data_dir)
+    trust_configured_certificates(settings)
+    path = config or settings.data_dir / _FILE
+    if path.exists() and not yes:
+        _confirm(f"{path} exists. Its models and routes are replaced, and a copy of the file is kept.", "Replace it?")
+    search = find_candidates(os.environ, comfyui_url=comfyui_url, server_urls=server_urls, workflow=workflow)
+    candidates = asyncio.run(search)
+    chosen = [candidate for candidate in candidates if candidate.route and (yes or _is_wanted(candidate))]
+    try:
+        if chosen:
+            out.mkdir(parents=True, exist_ok=True)
+        attempts = uvloop.run(_try_all(chosen, out, quiet=as_json))
+        working = [attempt for attempt in attempts if attempt.image]
+        if images := [attempt.image for attempt in working if attempt.image]:
+            contact_sheet(images, [attempt.candidate.title for attempt in working]).save(out / "contact-sheet.png")
+            _write(path, [attempt.candidate.route for attempt in working])
+    except asyncio.CancelledError:
+        raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
+    except OSError as error:
+        raise Problem(f"Cannot write {error.filename}: {error.strerror}.") from error
+    if as_json:
+        print_json(_as_json(candidates, attempts, path if working else None))
+    else:
+        echo(_as_text(candidates, attempts, path, out))
+    if not working:
+        raise Problem("No place was found that generates images, so nothing was written.")
+
+
+def _confirm(text: str, question: str) -> None:
+    if not sys.stdin.isatty():
+        raise Problem(f"{text} To continue, add --yes.")
+    if not click.confirm(f"{text} {question}", err=True):
+        raise Problem("Nothing was changed.")
+
+
+def _is_wanted(candidate: Candidate) -> bool:
+    """Ask whether to try a candidate. Without a terminal, only candidates that cost nothing are tried."""
+    paid = _open_route(candidate).engine.abilities().paid
+    if not sys.stdin.isatty():
+        return not paid
+    cost = " This may charge for one image." if paid else ""
+    return click.confirm(f"Generate an image with {candidate.title}?{cost}", default=not paid, err=True)
+
+
+def _open_route(candidate: Candidate) -> Route:
+    return open_registry([(Model(MODEL), [dict(candidate.route)])]).routes(MODEL)[0]
+
+
+async def _try_all(candidates: Sequence[Candidate], out: Path, *, quiet: bool) -> list[Attempt]:
+    """Generate one image with each candidate, one after the other, because they may share a GPU."""
+    attempts = []
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with cancel_on_signals(), Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
+        for number, candidate in enumerate(candidates, 1):
+            row = bar.add_task(candidate.title, total=1)
+            attempts.append(await _try(candidate, out / f"{number}-{candidate.route['engine']}.png"))
+            state = "failed" if attempts[-1].error else "done"
+            bar.update(row, description=f"{candidate.title}: {state}", completed=1)
+    return attempts
+
+
+async def _try(candidate: Candidate, path: Path) -> Attempt:
+    try:
+        route = _open_route(candidate)
+    except BadRoute as error:
+        return Attempt(candidate, error=str(error))
+    try:
+        batch = simple_batch(route.engine.abilities(), model=MODEL)
+        result, images = await run_trial(route, candidate.title, batch, lambda _: None)
+        if result.error or not images:
+            return Attempt(candidate, error=result.error or "no image was generated")
+        await asyncio.to_thread(save_image, batch, images[0], None, candidate.title, path)
+        return Attempt(candidate, result.seconds, path)
+    finally:
+        await route.engine.close()
+
+
+def _write(path: Path, routes: Sequence[Mapping[str, object]]) -> None:
+    """Write the routes to the configuration file, and keep a copy of an existing file.
+
+    The file is readable only by its owner, because it may contain keys.
+    """
+    text = config_text(routes)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    if path.exists():
+        copy = path.with_name(path.name + ".before-setup")
+        copy.unlink(missing_ok=True)
+        os.link(path, copy)
+    part.replace(path)
+
+
+def config_text(routes: Sequence[Mapping[str, object]]) -> str:
+    """Return the content of a configuration file with these routes of one model."""
+    lines = ["# Written by `framehouse setup`. Tasks use the first route that can generate them."]
+    for route in routes:
+        lines += ["", f"[[models.{json.dumps(MODEL)}.routes]]"]
+        lines += [f"{name} = {_toml(value)}" for name, value in route.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: object) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case list():
+            return "[" + ", ".join(map(_toml, value)) + "]"
+        case dict():
+            return "{ " + ", ".join(f"{name} = {_toml(item)}" for name, item in value.items()) + " }"
+        case str():
+            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        case _:
+            return str(value)
+
+
+def _as_text(candidates: Sequence[Candidate], attempts: Sequence[Attempt], path: Path, out: Path) -> str:
+    lines = []
+    for attempt in attempts:
+        result = f"failed: {attempt.error}" if attempt.error else f"works, {attempt.seconds:.1f} s: {attempt.image}"
+        lines.append(f"{attempt.candidate.title}: {result}")
+    tried = [attempt.candidate for attempt in attempts]
+    lines += [f"{other.title}: {other.missing or 'not tried'}" for other in candidates if other not in tried]
+    if not candidates:
+        lines.append("No GPU, no ComfyUI, no model server and no key in the environment was found.")
+    if any(attempt.image for attempt in attempts):
+        lines += ["", f"Look at the images: {out / 'contact-sheet.png'}", f"Wrote {path}. Next: framehouse serve"]
+    return "\n".join(lines)
+
+
+def _as_json(candidates: Sequence[Candidate], attempts: Sequence[Attempt], path: Path | None) -> dict[str, Any]:
+    by_title = {attempt.candidate.title: attempt for attempt in attempts}
+    return {
+        "config": str(path) if path else None,
+        "candidates": [
+            {
+                "title": candidate.title,
+                "engine": candidate.route.get("engine"),
+                "missing": candidate.missing,
+                "tried": (attempt := by_title.get(candidate.title)) is not None,
+                "error": attempt.error if attempt else "",
+                "seconds": attempt.seconds if attempt else 0.0,
+                "image": str(attempt.image) if attempt and attempt.image else None,
+            }
+            for candidate in candidates
+        ],
+    }
