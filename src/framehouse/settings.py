@@ -9,6 +9,7 @@ import json
 import os
 import re
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -37,7 +38,8 @@ class ModelSettings(BaseModel):
     routes: list[dict[str, Any]] = Field(
         default=[{"engine": "previz"}],
         description="Engines in order of preference. "
-        "Each entry contains `engine` and the options of this engine. "
+        "Each entry contains `engine`, the options of this engine, and optionally `name`, `needs`, "
+        "`requests_per_minute`, `first_frame`, `price`, `currency` and `daily_budget`. "
         "If an engine is unavailable, the next engine is tried.",
     )
     units: dict[Literal["1k", "2k", "4k"], Annotated[int, Field(ge=0, le=1_000_000)]] = Field(
@@ -340,6 +342,12 @@ class Settings(BaseSettings):
             )
             for name, m in self.models.items()
         ]
+
+    @staticmethod
+    def default_names(kinds: Collection[TaskKind]) -> list[str]:
+        """Return the names and aliases of all default models that offer at least one of these endpoints."""
+        names = [name for name in _MODELS if set(_ENDPOINTS[name]) & set(kinds)]
+        return [*names, *(alias for name in names for alias in _ALIASES.get(name, ()))]
 
     def _default_aliases(self, name: str) -> tuple[str, ...]:
         """Return the default aliases of a model, except names that belong to another configured model."""

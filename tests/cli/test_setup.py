@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from framehouse.cli.setup import config_text
+from framehouse.cli.setup import config_text, possible_kinds
 from framehouse.cli.setup_candidates import find_accounts
 from framehouse.domain.model import Model
+from framehouse.engines.interface import Abilities
 from framehouse.engines.registry import open_registry
 from tests.support.comfyui_server import comfyui
 from tests.support.command_line import run
@@ -36,7 +37,10 @@ async def test_a_model_server_is_found_tried_and_written(tmp_path: Path, kind: s
     assert f"{kind} at {url} with {server.model}: works" in done.stdout
     config = tmp_path / "data" / "framehouse.toml"
     assert config.stat().st_mode & 0o777 == 0o600
-    (route,) = tomllib.loads(config.read_text())["models"]["kling-v3-omni"]["routes"]
+    model = tomllib.loads(config.read_text())["models"]["kling-v3-omni"]
+    assert {"kling-v1", "kling-image-o1"} <= set(model["aliases"])
+    assert ("expand" in model["endpoints"]) == ("kling-expand" in model["aliases"])
+    (route,) = model["routes"]
     assert route == {"engine": "openai_images", "kind": kind, "base_urls": [url], "model": server.model}
     with Image.open(tmp_path / "images" / "1-openai_images.png") as image:
         assert image.size == (1248, 832)
@@ -57,22 +61,23 @@ async def test_comfyui_is_found_and_needs_a_workflow(tmp_path: Path) -> None:
 async def test_an_existing_file_is_kept_as_a_copy(tmp_path: Path) -> None:
     config = tmp_path / "data" / "framehouse.toml"
     config.parent.mkdir()
-    config.write_text("# mine\n")
+    config.write_text('public_url = "https://images.test"\n[models.mine]\nroutes = [{ engine = "previz" }]\n')
     async with serving("sglang") as server:
         words = ("--server", server.url.removesuffix("/v1"), "--comfyui", "http://127.0.0.1:9")
         refused = await _setup(tmp_path, *words, code=1)
         assert "To continue, add --yes." in refused.stderr
-        assert config.read_text() == "# mine\n"
+        assert "mine" in config.read_text()
         await _setup(tmp_path, *words, "--yes")
         await _setup(tmp_path, *words, "--yes")
-    assert "Written by `framehouse setup`" in config.read_text()
+    written = tomllib.loads(config.read_text())
+    assert (written["public_url"], list(written["models"])) == ("https://images.test", ["kling-v3-omni"])
     assert "Written by" in config.with_name("framehouse.toml.before-setup").read_text()
 
 
 async def test_without_any_place_nothing_is_written(tmp_path: Path) -> None:
     done = await _setup(tmp_path, "--yes", *NOTHING, code=1)
     assert "no key in the environment was found" in done.stdout
-    assert "nothing was written" in done.stderr
+    assert "no file was written" in done.stderr
     assert not (tmp_path / "images").exists()
 
 
@@ -95,7 +100,7 @@ def test_the_route_of_each_account_is_valid() -> None:
     environment = dict.fromkeys(NO_KEYS, "key")
     candidates = find_accounts(environment)
     assert len(candidates) == len(NO_KEYS) - 1
-    text = config_text([candidate.route for candidate in candidates])
+    text = config_text([candidate.route for candidate in candidates], ["omni-image"])
     routes = tomllib.loads(text)["models"]["kling-v3-omni"]["routes"]
     assert routes == [candidate.route for candidate in candidates]
     registry = open_registry([(Model("kling-v3-omni"), routes)])
@@ -103,6 +108,18 @@ def test_the_route_of_each_account_is_valid() -> None:
     assert find_accounts({"OPENAI_API_KEY": " ", "KLING_ACCESS_KEY": "only this"}) == []
 
 
+@pytest.mark.parametrize(
+    ("abilities", "kinds"),
+    [
+        ([Abilities(max_references=0)], set()),
+        ([Abilities(max_references=0), Abilities(max_references=3)], {"multi-image2image", "try-on"}),
+        ([Abilities(max_references=0, expansions=True)], {"expand"}),
+    ],
+)
+def test_the_endpoints_are_those_that_an_engine_supports(abilities: list[Abilities], kinds: set[str]) -> None:
+    assert set(possible_kinds(abilities)) == {"omni-image", "generations"} | kinds
+
+
 def test_the_configuration_keeps_all_characters() -> None:
     route = {"engine": "x", "text": 'a "b" \\ \x7f \u0001 é 漢', "number": 0.5, "on": True, "table": {"a": [1, "b"]}}
-    assert tomllib.loads(config_text([route]))["models"]["kling-v3-omni"]["routes"] == [route]
+    assert tomllib.loads(config_text([route], ["omni-image"]))["models"]["kling-v3-omni"]["routes"] == [route]

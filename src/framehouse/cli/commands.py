@@ -45,7 +45,7 @@ _COMMANDS = {
     "serve_commands:api": "Run only the API.",
     "serve_commands:serve": "Run the database, API, worker and sweeper on this machine.",
     "serve_commands:worker": "Run only a worker, which includes the sweeper.",
-    "setup_command:setup": "Find places that generate images, try each of them, and write framehouse.toml.",
+    "setup_command:setup": "Find engines that work on this machine, test each of them, and write framehouse.toml.",
     "task_commands:task": "List, show, cancel and retry tasks.",
     "usage_command:usage": "Show the charges of accounts, newest first, and their sum in units.",
 }

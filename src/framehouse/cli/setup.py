@@ -1,9 +1,11 @@
-"""The implementation of `framehouse setup`: find places that generate images, try them, and write framehouse.toml."""
+"""The implementation of `framehouse setup`: find engines that work, test them, and write framehouse.toml."""
 
 import asyncio
 import json
 import os
+import re
 import sys
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +24,16 @@ from framehouse.cli.generate_images import cancel_on_signals
 from framehouse.cli.output import Problem, echo, print_json
 from framehouse.cli.setup_candidates import Candidate, find_candidates
 from framehouse.domain.model import Model
+from framehouse.domain.task_kind import TaskKind
+from framehouse.engines.interface import Abilities
 from framehouse.engines.registry import BadRoute, Route, open_registry
-from framehouse.settings import load_settings
+from framehouse.settings import Settings, load_settings
 from framehouse.wiring import trust_configured_certificates
 
 MODEL = "kling-v3-omni"
 _FILE = "framehouse.toml"
+_MIN_REFERENCES = 2
+"""The number of references that a task with a person and clothes needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +61,8 @@ def run_setup(
     trust_configured_certificates(settings)
     path = config or settings.data_dir / _FILE
     if path.exists() and not yes:
-        _confirm(f"{path} exists. Its models and routes are replaced, and a copy of the file is kept.", "Replace it?")
+        kept = "Its models are replaced. Its other settings are kept, without comments. A copy of the file is kept."
+        _confirm(f"{path} exists. {kept}", "Replace it?")
     search = find_candidates(os.environ, comfyui_url=comfyui_url, server_urls=server_urls, workflow=workflow)
     candidates = asyncio.run(search)
     chosen = [candidate for candidate in candidates if candidate.route and (yes or _is_wanted(candidate))]
@@ -66,7 +73,8 @@ def run_setup(
         working = [attempt for attempt in attempts if attempt.image]
         if images := [attempt.image for attempt in working if attempt.image]:
             contact_sheet(images, [attempt.candidate.title for attempt in working]).save(out / "contact-sheet.png")
-            _write(path, [attempt.candidate.route for attempt in working])
+            kinds = possible_kinds([_open_route(attempt.candidate).engine.abilities() for attempt in working])
+            _write(path, [attempt.candidate.route for attempt in working], kinds)
     except asyncio.CancelledError:
         raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
     except OSError as error:
@@ -76,7 +84,7 @@ def run_setup(
     else:
         echo(_as_text(candidates, attempts, path, out))
     if not working:
-        raise Problem("No place was found that generates images, so nothing was written.")
+        raise Problem("No image was generated, so no file was written.")
 
 
 def _confirm(text: str, question: str) -> None:
@@ -128,12 +136,21 @@ async def _try(candidate: Candidate, path: Path) -> Attempt:
         await route.engine.close()
 
 
-def _write(path: Path, routes: Sequence[Mapping[str, object]]) -> None:
+def possible_kinds(abilities: Sequence[Abilities]) -> list[TaskKind]:
+    """Return the kinds of tasks that at least one of the engines can generate."""
+    kinds: list[TaskKind] = ["omni-image", "generations"]
+    if any(engine.max_references >= _MIN_REFERENCES for engine in abilities):
+        kinds += ["multi-image2image", "try-on"]
+    return [*kinds, "expand"] if any(engine.expansions for engine in abilities) else kinds
+
+
+def _write(path: Path, routes: Sequence[Mapping[str, object]], kinds: Sequence[TaskKind]) -> None:
     """Write the routes to the configuration file, and keep a copy of an existing file.
 
     The file is readable only by its owner, because it may contain keys.
     """
-    text = config_text(routes)
+    other = tomllib.loads(path.read_text()) if path.exists() else {}
+    text = config_text(routes, kinds, {name: value for name, value in other.items() if name != "models"})
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -148,13 +165,25 @@ def _write(path: Path, routes: Sequence[Mapping[str, object]]) -> None:
     part.replace(path)
 
 
-def config_text(routes: Sequence[Mapping[str, object]]) -> str:
-    """Return the content of a configuration file with these routes of one model."""
+def config_text(
+    routes: Sequence[Mapping[str, object]], kinds: Sequence[TaskKind], other: Mapping[str, object] = {}
+) -> str:
+    """Return the content of a configuration file with one model, which has these routes.
+
+    The model has the names of all default models that offer one of the `kinds`. `other` contains the other settings.
+    """
+    aliases = [name for name in Settings.default_names(kinds) if name != MODEL]
     lines = ["# Written by `framehouse setup`. Tasks use the first route that can generate them."]
+    lines += [f"{_key(name)} = {_toml(value)}" for name, value in other.items()]
+    lines += ["", f"[models.{json.dumps(MODEL)}]", f"endpoints = {_toml(list(kinds))}", f"aliases = {_toml(aliases)}"]
     for route in routes:
         lines += ["", f"[[models.{json.dumps(MODEL)}.routes]]"]
-        lines += [f"{name} = {_toml(value)}" for name, value in route.items()]
+        lines += [f"{_key(name)} = {_toml(value)}" for name, value in route.items()]
     return "\n".join(lines) + "\n"
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml(name)
 
 
 def _toml(value: object) -> str:
@@ -164,7 +193,7 @@ def _toml(value: object) -> str:
         case list():
             return "[" + ", ".join(map(_toml, value)) + "]"
         case dict():
-            return "{ " + ", ".join(f"{name} = {_toml(item)}" for name, item in value.items()) + " }"
+            return "{ " + ", ".join(f"{_key(name)} = {_toml(item)}" for name, item in value.items()) + " }"
         case str():
             return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
         case _:

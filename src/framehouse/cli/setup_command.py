@@ -29,7 +29,7 @@ from framehouse.cli.options import data_options, json_option
     show_default=True,
     help="Folder for the images.",
 )
-@click.option("--yes", is_flag=True, help="Try everything without asking, including paid accounts.")
+@click.option("--yes", is_flag=True, help="Ask nothing: also test paid accounts, and replace framehouse.toml.")
 @data_options
 @json_option
 def setup(
@@ -42,11 +42,12 @@ def setup(
     config: Path | None,
     as_json: bool,
 ) -> None:
-    """Find places that generate images, try each of them, and write framehouse.toml.
+    """Find engines that work on this machine, test each of them, and write framehouse.toml.
 
-    The command looks for a GPU with model weights, for ComfyUI and model servers on this machine, and for keys in the
-    environment variables OPENAI_API_KEY, GEMINI_API_KEY, FAL_KEY, XAI_API_KEY, ARK_API_KEY, KLING_ACCESS_KEY and
-    KLING_SECRET_KEY. It generates one image with each of them, and writes a route for each that works.
+    The command looks for a GPU with the weights of FLUX.2 klein 4B, for ComfyUI and model servers, and for keys in the
+    environment variables OPENAI_API_KEY, GEMINI_API_KEY, FAL_KEY, XAI_API_KEY, ARK_API_KEY, and KLING_ACCESS_KEY with
+    KLING_SECRET_KEY. It asks before it generates an image with each of them, and writes a route for each that works.
+    Without a terminal, it tests only engines that cost nothing. To skip the questions, add --yes.
     """
     from framehouse.cli.setup import run_setup
     from framehouse.cli.setup_candidates import SERVER_URLS
