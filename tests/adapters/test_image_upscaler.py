@@ -144,6 +144,28 @@ async def test_a_closed_upscaler_fails_all_images_immediately(tmp_path: Path) ->
     assert upscaler._process is None
 
 
+async def test_an_image_waits_only_for_a_limited_time_for_other_images(tmp_path: Path) -> None:
+    upscaler = ImageUpscaler(once(HANGING, str(tmp_path / "marker")), turn_s=0.05)
+    first = asyncio.create_task(upscaler.upscale(SMALL, 4))
+    await asyncio.sleep(0)
+    with pytest.raises(UpscalingFailed, match=r"other images have used the process for 0\.05 s"):
+        await upscaler.upscale(SMALL, 4)
+    await upscaler.close()
+    with pytest.raises(UpscalingFailed):
+        await first
+
+
+async def test_a_process_that_dies_while_it_is_idle_is_replaced() -> None:
+    upscaler = ImageUpscaler(COUNTING)
+    await upscaler.upscale(SMALL, 2)
+    process = upscaler._process
+    assert process
+    process.kill()
+    await process.wait()
+    assert (await upscaler.upscale(SMALL, 2)).max() == 1
+    await upscaler.close()
+
+
 async def test_a_process_that_is_not_needed_is_killed() -> None:
     upscaler = ImageUpscaler(COUNTING, idle_s=0.01)
     assert (await upscaler.upscale(SMALL, 2)).max() == 1

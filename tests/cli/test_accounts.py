@@ -138,7 +138,7 @@ def test_doctor_reports_problems_and_advice(tmp_path: Path) -> None:
     assert "prot: no such setting" in run_doctor("--config", bad, "--data-dir", tmp_path / "data", code=1)[2]["found"]
     bad.write_text('[models.x]\nroutes = [{ engine = "none" }]\n')
     assert (
-        "the installed engines are comfyui, diffusers, kling, openai_images, previz"
+        "the installed engines are comfyui, diffusers, fal, gemini, kling, openai_images, previz"
         in run_doctor("--config", bad, "--data-dir", tmp_path / "data", code=1)[5]["found"]
     )
     unreachable = "postgresql://nobody@127.0.0.1:1/x"

@@ -59,13 +59,21 @@ def test_an_engine_generates_every_kind_and_the_report_shows_the_images(folder: 
 
 def test_a_second_test_replaces_the_files_of_the_first(folder: Path) -> None:
     _test(folder, "previz", "--images", "3")
-    (folder / "out" / "mine.png").touch()
+    for name in ("mine.png", "IMG-2024.png"):
+        (folder / "out" / name).touch()
     text = _test(folder, "previz")
     assert "No change is needed." in text
     assert "contact-sheet.png" in text
     names = {path.name for path in (folder / "out").iterdir()}
-    assert "mine.png" in names
+    assert {"mine.png", "IMG-2024.png"} <= names
     assert not any("images" in name for name in names)
+
+
+def test_files_in_another_folder_are_kept(folder: Path) -> None:
+    (folder / "out").mkdir()
+    (folder / "out" / "photo-1.png").write_bytes(b"mine")
+    _test(folder, "previz")
+    assert (folder / "out" / "photo-1.png").read_bytes() == b"mine"
 
 
 def test_images_of_a_single_colour_are_reported(folder: Path) -> None:

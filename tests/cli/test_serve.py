@@ -172,7 +172,7 @@ def test_serve_reports_an_invalid_configuration_before_it_creates_a_key(tmp_path
     toml = tmp_path / "data" / "framehouse.toml"
     toml.write_text('[models.x]\nroutes = [{ engine = "none" }]\n')
     assert (
-        "the installed engines are comfyui, diffusers, kling, openai_images, previz"
+        "the installed engines are comfyui, diffusers, fal, gemini, kling, openai_images, previz"
         in run("serve", "--port", "0", "--data-dir", tmp_path / "data", code=1).stderr
     )
     toml.write_text('watermark_logo = "/no/such.png"\n')

@@ -71,7 +71,8 @@ async def test_an_existing_file_is_kept_as_a_copy(tmp_path: Path) -> None:
         await _setup(tmp_path, *words, "--yes")
     written = tomllib.loads(config.read_text())
     assert (written["public_url"], list(written["models"])) == ("https://images.test", ["kling-v3-omni"])
-    assert "Written by" in config.with_name("framehouse.toml.before-setup").read_text()
+    assert "mine" in config.with_name("framehouse.toml.before-setup").read_text()
+    assert "Written by" in config.with_name("framehouse.toml.before-setup2").read_text()
 
 
 async def test_without_any_place_nothing_is_written(tmp_path: Path) -> None:

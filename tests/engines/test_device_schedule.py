@@ -296,6 +296,30 @@ def test_waiting_images_are_told_that_no_device_can_load_the_model(
         machine.generate(*"abcdefgh")
 
 
+@pytest.mark.parametrize("devices", [1, 2])
+def test_waiting_images_are_told_of_an_unexpected_error_while_loading(
+    start: Callable[..., Machine], monkeypatch: pytest.MonkeyPatch, devices: int
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("too many open files")
+
+    monkeypatch.setattr(devices_module, "ChildProcess", fail)
+    machine = start(devices)
+    with pytest.raises(Unavailable, match=r"internal error \(OSError\)"):
+        machine.generate(*"abcdefgh")
+
+
+def test_devices_that_fail_slowly_one_after_the_other_do_not_keep_images_waiting(
+    start: Callable[..., Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices_module, "Cooldown", lambda: Cooldown(first_s=0.0, longest_s=0.0))
+    monkeypatch.setenv("STAND_IN_BROKEN", "0,1")
+    machine = start(2, preload=True)
+    recipient = machine.submit("a")
+    with pytest.raises(Unavailable, match="the driver is too old"):
+        recipient.next()
+
+
 def test_after_a_fault_the_device_loads_the_model_again_without_a_task(start: Callable[..., Machine]) -> None:
     machine = start(2, preload=True)
     machine.wait_until_loaded(2)

@@ -37,7 +37,8 @@ from framehouse.wiring import open_upscaler, trust_configured_certificates
 _MAX_IMAGES = 7
 """The number of images of all trials, without the option --images."""
 _NO_CHANGES = "No change is needed."
-_FILES_OF_EARLIER_TESTS = ("*-[0-9]*.png", "contact-sheet.png", "report.md")
+_REPORT = "report.md"
+_FILES_OF_EARLIER_TESTS = ("*-[0-9].png", "*-images-[0-9]*.png", "contact-sheet.png", _REPORT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +80,10 @@ def run_engine_test(
             raise Problem("Nothing was generated.")
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for pattern in _FILES_OF_EARLIER_TESTS:
-            for file in out.glob(pattern):
-                file.unlink()
+        if (out / _REPORT).exists():  # this folder belongs to an earlier test
+            for pattern in _FILES_OF_EARLIER_TESTS:
+                for file in out.glob(pattern):
+                    file.unlink()
         report = uvloop.run(_test(model_name, chosen, images, out, open_upscaler(settings), quiet=as_json))
         _write(report, out)
     except OSError as error:
@@ -216,7 +218,7 @@ def save_image(
 
 def _write(report: Report, out: Path) -> None:
     """Write the report and the contact sheet."""
-    (out / "report.md").write_text(_as_markdown(report))
+    (out / _REPORT).write_text(_as_markdown(report))
     if report.files:
         sheet = contact_sheet([path for _, path in report.files], [name for name, _ in report.files])
         sheet.save(out / "contact-sheet.png")

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -96,7 +97,10 @@ def _confirm(text: str, question: str) -> None:
 
 def _is_wanted(candidate: Candidate) -> bool:
     """Ask whether to try a candidate. Without a terminal, only candidates that cost nothing are tried."""
-    paid = _open_route(candidate).engine.abilities().paid
+    try:
+        paid = _open_route(candidate).engine.abilities().paid
+    except BadRoute:  # `_try` reports the problem
+        return True
     if not sys.stdin.isatty():
         return not paid
     cost = " This may charge for one image." if paid else ""
@@ -154,15 +158,22 @@ def _write(path: Path, routes: Sequence[Mapping[str, object]], kinds: Sequence[T
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    if path.exists():
-        copy = path.with_name(path.name + ".before-setup")
-        copy.unlink(missing_ok=True)
-        os.link(path, copy)
-    part.replace(path)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            shutil.copy2(path, _free_name(path))
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _free_name(path: Path) -> Path:
+    """Return the name for a copy of a file. Earlier copies are kept."""
+    names = (path.with_name(f"{path.name}.before-setup{number}") for number in ("", *range(2, 1000)))
+    return next(name for name in names if not name.exists())
 
 
 def config_text(

@@ -83,6 +83,10 @@ class Route:
         except TimeoutError:
             reason = f"the health check did not finish within {_CHECK_LIMIT_S:.0f} s"
             return [HealthCheck(self.name, ok=False, reason=reason)]
+        except Exception as error:  # an error in one engine must not stop the worker
+            log.exception("route %s: the health check failed", self.name)
+            reason = f"the health check failed: internal error ({type(error).__name__})"
+            return [HealthCheck(self.name, ok=False, reason=reason)]
 
     async def prepare(self) -> None:
         """Start the preparations of the engine, if it has any."""
@@ -92,6 +96,8 @@ class Route:
                     await prepare()
             except TimeoutError:
                 log.warning("route %s: the preparation did not finish within %.0f s", self.name, _CHECK_LIMIT_S)
+            except Exception:  # an error in one engine must not stop the worker
+                log.exception("route %s: the preparation failed", self.name)
 
 
 class Registry:

@@ -5,7 +5,7 @@ Each image is finished and saved as soon as it is generated.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -120,7 +120,9 @@ async def generate_batch(
         while True:
             order = open_orders[name]
             call = replace(batch, open_order=order)
-            route, first_route = by_name[name], _first_route(by_name[name], by_name, batch)
+            route = by_name[name]
+            available = {other for other in by_name if other not in controls and not open_orders[other].given_up()}
+            first_route = None if order.data else _first_route(route, by_name, batch, available)
             error = await _try_route(
                 route, first_route, claimed, call, saved, save, first_frame, take_request, on_progress
             )
@@ -130,9 +132,12 @@ async def generate_batch(
         return outcome
 
 
-def _first_route(route: Route, routes: Mapping[str, Route], batch: Batch) -> Route | None:
-    """Return the route whose engine generates the first image of the series, or None if `route` generates it itself."""
-    first = routes.get(route.first_frame)
+def _first_route(route: Route, routes: Mapping[str, Route], batch: Batch, available: Collection[str]) -> Route | None:
+    """Return the route whose engine generates the first image of the series, or None if `route` generates it itself.
+
+    `available` contains the names of the routes that are neither paused nor draining nor given up.
+    """
+    first = routes.get(route.first_frame) if route.first_frame in available else None
     if not batch.series or batch.references or batch.elements or first is None or not first.served:
         return None
     return first

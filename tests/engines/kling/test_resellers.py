@@ -13,6 +13,13 @@ from framehouse.domain.errors import Broken, Declined, Unavailable, Unknown
 from framehouse.domain.outcome import MAY_BE_PAID
 from framehouse.engines.interface import Batch, GeneratedImage, Progress
 from framehouse.engines.kling import Kling
+from framehouse.engines.kling.upstream_answers import (
+    Response,
+    TaskNotFound,
+    UpstreamTask,
+    parse_list_answer,
+    parse_task_answer,
+)
 from framehouse.testing.engine_contract import generate, images
 from tests.support.eventually import eventually
 from tests.support.in_process_deployment import MakeDeployment
@@ -770,3 +777,36 @@ async def test_an_image_that_cannot_be_reached_leaves_the_order_open_and_the_oth
     assert indexes == [1]
     assert isinstance(error, Unknown)
     assert open_order.data
+
+
+# --- Tasks of others --------------------------------------------------------------------------------------------------
+
+
+def _task(id: str, external_id: str = "") -> dict[str, Any]:
+    return {"task_id": id, "task_status": "processing", "task_info": {"external_task_id": external_id}}
+
+
+def test_a_short_task_id_does_not_match_a_part_of_an_external_id() -> None:
+    listed = Response(200, {"code": 0, "data": [_task("9", "fh-ab123cd-0123456789")]})
+    _, answer = parse_list_answer(listed, ("123", "fh-0123456789abcdef"))
+    assert isinstance(answer, TaskNotFound)
+
+
+@pytest.mark.parametrize("external_id", ["fh-0123456789abcdef", "reseller-7-fh-0123456789abcdef"])
+def test_an_external_id_with_a_prefix_is_ours(external_id: str) -> None:
+    _, answer = parse_list_answer(
+        Response(200, {"code": 0, "data": [_task("9", external_id)]}), ("", "fh-0123456789abcdef")
+    )
+    assert isinstance(answer, UpstreamTask)
+
+
+@pytest.mark.parametrize("task_id", ["123", ""])
+def test_a_response_with_another_task_is_not_accepted(task_id: str) -> None:
+    external_id = "fh-0123456789abcdef"
+    other = Response(200, {"code": 0, "data": _task("999", "fh-fedcba9876543210")})
+    assert isinstance(parse_task_answer(other, task_id, external_id), TaskNotFound)
+    for same in (_task("123", external_id), _task("inner-id", external_id), _task("123")):
+        answer = parse_task_answer(Response(200, {"code": 0, "data": same}), task_id, external_id)
+        assert isinstance(answer, UpstreamTask)
+    without_ids = parse_task_answer(Response(200, {"code": 0, "data": _task("999")}), "123", external_id)
+    assert isinstance(without_ids, TaskNotFound)

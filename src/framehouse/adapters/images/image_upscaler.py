@@ -6,8 +6,8 @@ import signal
 import struct
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from importlib.util import find_spec
 
 import numpy as np
@@ -23,6 +23,7 @@ _PROGRAM = ("-m", "framehouse.adapters.images.upscale")
 _START_S, _MEGAPIXEL_S = 60.0, 120.0
 """The time limit for an image is the sum of a fixed time and a time per megapixel of the image, in seconds. On two
 shared cores, an image needed 12 s of CPU time per megapixel, and up to 66 s passed."""
+_TURN_S = 120.0
 _IDLE_S = 60.0
 _EXIT_S = 1.0
 _STOPPING = "the worker is stopping"
@@ -48,10 +49,16 @@ class ImageUpscaler:
     """
 
     def __init__(
-        self, program: Sequence[str] = _PROGRAM, *, start_s: float = _START_S, idle_s: float = _IDLE_S
+        self,
+        program: Sequence[str] = _PROGRAM,
+        *,
+        start_s: float = _START_S,
+        turn_s: float = _TURN_S,
+        idle_s: float = _IDLE_S,
     ) -> None:
         self._program = program
         self._start_s = start_s
+        self._turn_s = turn_s
         self._idle_s = idle_s
         self._turn = asyncio.Lock()
         self._process: Process | None = None
@@ -66,7 +73,7 @@ class ImageUpscaler:
         """
         height, width = pixels.shape[:2]
         limit_s = self._start_s + _MEGAPIXEL_S * width * height / 1e6
-        async with self._turn:
+        async with self._take_turn():
             if self._idle_timer:
                 self._idle_timer.cancel()
             try:
@@ -84,6 +91,22 @@ class ImageUpscaler:
             self._idle_timer = asyncio.get_running_loop().call_later(self._idle_s, self._kill_idle)
             return enlarged
 
+    @asynccontextmanager
+    async def _take_turn(self) -> AsyncIterator[None]:
+        """Wait until no other image uses the process. Raises UpscalingFailed after `turn_s` seconds.
+
+        Without this limit, paid images would wait unsaved for many minutes behind many other images.
+        """
+        try:
+            async with asyncio.timeout(self._turn_s):
+                await self._turn.acquire()
+        except TimeoutError:
+            raise UpscalingFailed(f"other images have used the process for {self._turn_s:g} s") from None
+        try:
+            yield
+        finally:
+            self._turn.release()
+
     async def close(self) -> None:
         """Kill the process. The current image, the waiting images and all later images fail with UpscalingFailed."""
         self._closed = True
@@ -96,6 +119,8 @@ class ImageUpscaler:
 
     async def _exchange(self, pixels: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
         height, width = pixels.shape[:2]
+        if self._process and self._process.returncode is not None:  # it died while it was idle
+            await self._kill()
         if not self._closed and self._process is None:
             self._process = await self._start()
         if self._closed or self._process is None:

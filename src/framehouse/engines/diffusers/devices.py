@@ -94,7 +94,8 @@ class DeviceThread(threading.Thread):
         self.step, self._step_began = None, time.monotonic()
 
     def wake(self) -> None:
-        self._inbox.put(({"event": WAKE}, []))
+        if self.step is not None:  # a device without a step would never read the message
+            self._inbox.put(({"event": WAKE}, []))
 
     def run(self) -> None:
         try:
@@ -115,9 +116,13 @@ class DeviceThread(threading.Thread):
                     self._queue.device_failed([shot for shot in shots if shot.share < 1])
                 except Exception as error:  # after any error, the thread must continue and inform the recipients
                     log.exception("%s: a step failed", self.device)
-                    self.cooldown.start(f"internal error ({type(error).__name__})")
-                    self._fail(shots, Broken(f"internal error ({type(error).__name__})"))
+                    reason = f"internal error ({type(error).__name__})"
+                    self.cooldown.start(reason)
                     self._kill_child()
+                    if step is Step.LOAD:
+                        self.load_error = reason
+                        self._queue.device_failed([])
+                    self._fail(shots, Broken(reason))
         finally:
             self._kill_child()
 
@@ -184,6 +189,8 @@ class DeviceThread(threading.Thread):
             self._child = None
         self._preload_at = time.monotonic() + _PRELOAD_AGAIN_S if self._queue.settings.preload else float("inf")
         self._inbox = queue.SimpleQueue()
+        if self._queue.closing:  # the message that the queue is closing may be in the previous inbox
+            raise _DeviceUnavailable(CLOSED)
         try:
             settings = self._queue.settings.load_settings()
         except Unavailable as error:

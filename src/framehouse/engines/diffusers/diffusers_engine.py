@@ -59,6 +59,7 @@ class Diffusers:
         self._options, self._omitted = check_options(**options)
         self._command = default_command()
         self._queue: ShotQueue | None = None
+        self._closed = False
         self._lock = threading.Lock()
         self._probed: dict[str, Any] = {}
         self._probed_at = 0.0
@@ -171,16 +172,20 @@ class Diffusers:
                 else:
                     yield event
         worst = min(generated.values(), key=_similarity_of)
+        for image in generated.values():
+            if image is not worst:
+                yield image
         if _similarity_of(worst) < self.options.repeat_below:
             shot = next(shot for shot in shots if shot.index == worst.index)
             again = (replace(shot, seed=shot.seed + _SEED_STEP),)
-            async with aclosing(self._generate_shots(queue, batch, again, frame, len(batch.shots) - 1)) as second:
-                async for event in second:
-                    if isinstance(event, GeneratedImage) and _similarity_of(event) > _similarity_of(worst):
-                        event.facts.update({"seed": again[0].seed, "attempts": 2})
-                        generated[worst.index] = event
-        for image in generated.values():
-            yield image
+            second = self._generate_shots(queue, batch, again, frame, len(batch.shots) - 1)
+            with suppress(Failed):  # the first attempt has succeeded
+                async with aclosing(second):
+                    async for event in second:
+                        if isinstance(event, GeneratedImage) and _similarity_of(event) > _similarity_of(worst):
+                            event.facts.update({"seed": again[0].seed, "attempts": 2})
+                            worst = event
+        yield worst
 
     async def prepare(self) -> None:
         """Start to load the model on all devices, if the option `preload` is true. Does not wait for the devices.
@@ -221,10 +226,16 @@ class Diffusers:
 
     async def close(self) -> None:
         _open_engines.discard(self)
-        with self._lock:
-            queue = self._queue
-        if queue:
-            await asyncio.to_thread(queue.close)
+        self._closed = True
+        await asyncio.to_thread(self._close_queue)
+
+    def _close_queue(self) -> None:
+        """Close the queue. Blocks the calling thread, at most until a probe of the devices has ended."""
+        if self._queue is None:
+            with self._lock:  # another thread may be creating the queue
+                pass
+        if self._queue:
+            self._queue.close()
 
     def _queued_shots(
         self, events: "_EventQueue", batch: Batch, shots: tuple[Shot, ...], frame: bytes
@@ -269,6 +280,8 @@ class Diffusers:
         with self._lock:
             if self._queue:
                 return self._queue
+            if self._closed:
+                raise Unavailable("the engine is closed")
             if problem := missing_requirement(self.options):
                 raise Unavailable(problem.reason)
             names = self.options.devices or tuple(device["id"] for device in self._probe_devices())

@@ -248,11 +248,12 @@ class ShotQueue:
     def device_failed(self, shots: Sequence[QueuedShot]) -> None:
         """Requeue the shots of a device that has become unavailable.
 
-        If all devices are unavailable, Unavailable is delivered to the recipients of these shots and of all waiting
-        shots instead.
+        If no device has loaded the model since its last failure, Unavailable is delivered to the recipients of these
+        shots and of all waiting shots instead.
         """
         with self._changed:
-            reasons = [device.unavailable_reason for device in self._devices]
+            # not `unavailable_reason`, because a cooldown may end while other devices are still loading
+            reasons = [device.load_error for device in self._devices]
             if all(reasons):
                 shots, self._waiting = [*shots, *self._waiting], []
         if not all(reasons):

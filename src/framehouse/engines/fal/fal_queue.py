@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from framehouse.domain.errors import Broken, Declined, Unavailable
 from framehouse.domain.field_reader import url_problem
@@ -157,6 +157,9 @@ class FalQueue:
             upload_url, file_url = answer.get("upload_url"), answer.get("file_url")
             if not all(isinstance(url, str) and not url_problem(url) for url in (upload_url, file_url)):
                 raise Unavailable("fal's storage returned no valid URL for a reference")
+            target, storage = urlsplit(str(upload_url)), urlsplit(self._storage_url)
+            if target.scheme != "https" and target.netloc != storage.netloc:
+                raise Unavailable("fal's storage returned a URL without encryption for a reference")
             # without the key, because the URL may belong to another service
             self._uploads = self._uploads or open_client({})
             reply = await send_request(

@@ -35,6 +35,8 @@ from framehouse.engines.plain_file import plain_file
 log = logging.getLogger(__name__)
 _FIRST_POLL_S, _LONGEST_POLL_S, _POLL_GROWTH = 0.2, 5.0, 1.5
 _MAX_OUTAGE_S = 120.0
+_MAX_PROCESSING_S = 3600.0
+"""The time in seconds after which the worker is freed for other batches. The request is queried again later."""
 """The maximum time in seconds during which all queries may fail. After this time, `generate` raises Unknown to free the
 worker. The saved order remains open."""
 _FETCH_ATTEMPTS = 5
@@ -178,10 +180,14 @@ class FalOrderExecution:
     async def _poll(self) -> AsyncGenerator[Progress, None]:
         """Query the status of the request repeatedly, with increasing pauses, until the request has ended.
 
-        A failed query does not fail the request. Raises Unknown if queries fail for longer than `_MAX_OUTAGE_S`.
+        A failed query does not fail the request. Raises Unknown if queries fail for longer than `_MAX_OUTAGE_S`, or if
+        the request does not end within `_MAX_PROCESSING_S`.
         """
         pause_s, last_answer = _FIRST_POLL_S, time.monotonic()
+        end = last_answer + _MAX_PROCESSING_S
         while True:
+            if time.monotonic() > end:
+                raise Unknown(f"fal did not end the request within {_MAX_PROCESSING_S:.0f} s")
             answer = await self._queue.status(self._order)
             if isinstance(answer, FalQueryFailed):
                 self._check_outage(answer, last_answer)

@@ -4,6 +4,7 @@ This module never repeats a request. If a response does not clearly state whethe
 result is AnswerLost, and the calling code must query the upstream. `upstream_answers` classifies the responses.
 """
 
+import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -57,7 +58,7 @@ class Upstream:
             response = await self._request("POST", TASK_PATHS[kind], authorization, json=body, headers=headers)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             return AccountUnusable(f"cannot be reached: {type(error).__name__}")  # nothing was sent
-        except (httpx.HTTPError, ValueError) as error:
+        except (httpx.HTTPError, TimeoutError, ValueError) as error:
             return AnswerLost(f"sent no complete response: {type(error).__name__}")
         return parse_submit_answer(response)
 
@@ -73,7 +74,7 @@ class Upstream:
         response = await self._get(f"{TASK_PATHS[kind]}/{quote(id, safe='')}", authorization)
         if isinstance(response, QueryFailed):
             return response
-        answer = parse_task_answer(response, id, external=not task_id)
+        answer = parse_task_answer(response, task_id, external_id)
         if isinstance(answer, UpstreamTask) or (isinstance(answer, QueryFailed) and task_id):
             return answer
         listed = await self._find_in_list(kind, (task_id, external_id), authorization)
@@ -120,7 +121,7 @@ class Upstream:
 
         try:
             await self._request("POST", f"{TASK_PATHS[kind]}/{quote(task_id, safe='')}/cancel", authorization)
-        except (httpx.HTTPError, ValueError):
+        except (httpx.HTTPError, TimeoutError, ValueError):
             return
 
     async def close(self) -> None:
@@ -133,7 +134,7 @@ class Upstream:
 
         try:
             return await self._request("GET", path, authorization)
-        except (httpx.HTTPError, ValueError) as error:
+        except (httpx.HTTPError, TimeoutError, ValueError) as error:
             return QueryFailed(f"cannot be reached: {type(error).__name__}")
 
     async def _request(
@@ -147,7 +148,8 @@ class Upstream:
     ) -> Response:
         """Send a request.
 
-        Raises httpx.HTTPError if no complete response is received, and ValueError if the response is too large.
+        Raises httpx.HTTPError or TimeoutError if no complete response is received, and ValueError if the response is
+        too large.
         """
         client = self._client(method)
         headers = {
@@ -156,7 +158,10 @@ class Upstream:
             **spans.trace_headers(),
             **(headers or {}),
         }
-        async with client.stream(method, f"{self.base_url}{path}", headers=headers, json=json) as answer:
+        async with (
+            asyncio.timeout(self._answer_s + _CONNECT_S),
+            client.stream(method, f"{self.base_url}{path}", headers=headers, json=json) as answer,
+        ):
             body = bytearray()
             async for chunk in answer.aiter_bytes(65536):
                 body += chunk

@@ -14,6 +14,8 @@ from typing import Any
 
 _MAX_MESSAGE_CHARACTERS = 300
 _MAX_DEPTH = 4
+_MIN_EXTERNAL_ID = 16
+"""The smallest length of our own external ids. Task ids of upstreams may be shorter."""
 _SUCCESS_WORDS = frozenset({"success", "succeed", "succeeded", "ok"})
 _STATES = {
     **dict.fromkeys(("submitted", "processing", "pending", "queued", "queueing", "waiting", "created"), "processing"),
@@ -236,25 +238,36 @@ def _classify_other_error(error: _Error) -> SubmitAnswer:
     return AnswerLost(f"returned an error: {message}")
 
 
-def parse_task_answer(response: Response, id: str, *, external: bool) -> UpstreamTask | TaskNotFound | QueryFailed:
-    """Classify the response to the query for the task `id`. `external` is true if `id` is our external id.
+def parse_task_answer(response: Response, task_id: str, external_id: str) -> UpstreamTask | TaskNotFound | QueryFailed:
+    """Classify the response to the query for a task by its id, or by our external id if `task_id` is empty.
 
-    If `external` is true, a task with the external id of another order counts as not found, because some upstreams
-    return another task if they do not have the requested task.
+    A task of another order counts as not found, because some upstreams return another task if they do not have the
+    requested task. Other upstreams return the requested task with another task id, but with our external id.
     """
+    id = task_id or external_id
     if 200 <= response.status < 300 and response.answer is not None:
         if len(_listed(response.answer) or ()) > 1:  # the upstream ignores the id
-            return parse_list_answer(response, (id,))[1]
+            return parse_list_answer(response, (task_id, external_id))[1]
         for data in _nested(response.answer):
             task = parse_task(data, queried_id=id)
             if isinstance(task, UpstreamTask):
-                other = external and task.external_id and task.task_id != id and id not in task.external_id
-                return TaskNotFound() if other else task
+                other = bool(task_id)
+                if task.external_id:
+                    other = not _is_external_id(external_id, task.external_id)
+                return TaskNotFound(stated=not task_id) if other and task.task_id != id else task
             if task:
                 return task
         if _is_success(_code(response.answer)) and not response.answer.get("data"):
             return TaskNotFound(stated=False)
     return parse_failed_query(response)
+
+
+def _is_external_id(id: str, found: str) -> bool:
+    """Return whether an external id that an upstream reports is ours.
+
+    Some upstreams add a prefix to external ids. Shorter ids are task ids of the upstream, which must be equal.
+    """
+    return found == id or (len(id) >= _MIN_EXTERNAL_ID and found.endswith(id))
 
 
 def parse_list_answer(
@@ -268,7 +281,7 @@ def parse_list_answer(
     wanted = {id for id in ids if id}
     for data in tasks:
         # some upstreams add a prefix to external ids
-        if _task_id_of(data) in wanted or any(id in _external_id(data) for id in wanted):
+        if _task_id_of(data) in wanted or any(_is_external_id(id, _external_id(data)) for id in wanted):
             task = parse_task(data)
             return [], task if task else QueryFailed("sent an invalid response")
     empty = not tasks and isinstance((response.answer or {}).get("data"), list | Mapping)
