@@ -39,9 +39,13 @@ def check_api_key(value: object) -> str:
 
 def check_urls(name: str, value: object, example: str) -> tuple[str, ...]:
     """Check a list of at least one URL. Returns the URLs without a trailing slash."""
+    return check_distinct(name, [_check_url(name, url) for url in check_list(name, value, example)])
+
+
+def check_list(name: str, value: object, example: str) -> Sequence[object]:
     if isinstance(value, str) or not isinstance(value, Sequence) or not value:
         raise BadOption(f'{name} must be a list of at least one URL, such as ["{example}"]')
-    return check_distinct(name, [_check_url(name, url) for url in value])
+    return value
 
 
 def check_distinct(name: str, urls: Sequence[str]) -> tuple[str, ...]:

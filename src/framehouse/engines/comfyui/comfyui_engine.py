@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import logging
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,7 @@ from framehouse.domain.errors import Unavailable
 from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import Size, largest_within
 from framehouse.engines.arrange import ArrangedImages, arrange_images, build_prompt
+from framehouse.engines.background_tasks import BackgroundTasks
 from framehouse.engines.comfyui.comfyui_api import ComfyUIApi
 from framehouse.engines.comfyui.comfyui_options import check_comfyui_options
 from framehouse.engines.comfyui.job_execution import JobExecution, JobLost, SavedJob, job_from_data
@@ -64,7 +65,7 @@ class ComfyUI:
         self._replicas = Replicas(self._options.servers, concurrency=self._options.concurrency)
         self._api = ComfyUIApi(self._options.headers)
         self._node_infos: dict[tuple[Replica, str], Mapping[str, Any] | None] = {}
-        self._background_tasks: set[asyncio.Task[None]] = set()
+        self._background_tasks = BackgroundTasks()
 
     def abilities(self) -> Abilities:
         usual = [w for w in (self._options.workflow, self._options.edit_workflow) if w is not None]
@@ -145,7 +146,7 @@ class ComfyUI:
                         refused[replica] = error.reason
                     continue
                 except (asyncio.CancelledError, GeneratorExit):
-                    self._run_in_background(execution.cancel_if_unwanted())
+                    self._background_tasks.start(execution.cancel_if_unwanted())
                     raise
                 replica.end_cooldown()
             yield GeneratedImage(shot.index, image, _facts(inputs, image, batch.size))
@@ -270,18 +271,8 @@ class ComfyUI:
         self._replicas.wake()
 
     async def close(self) -> None:
-        if self._background_tasks:
-            _, unfinished = await asyncio.wait(self._background_tasks, timeout=_CLOSE_TIMEOUT_S)
-            for task in unfinished:
-                task.cancel()
-            await asyncio.gather(*unfinished, return_exceptions=True)
+        await self._background_tasks.finish(_CLOSE_TIMEOUT_S)
         await self._api.close()
-
-    def _run_in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        """Start an asyncio task without waiting for it to finish. `close` waits for this task."""
-        task = asyncio.create_task(work)
-        self._background_tasks.add(task)
-        task.add_done_callback(self._background_tasks.discard)
 
 
 def _required(workflow: Workflow | None, option: str, use: str) -> Workflow:

@@ -2,13 +2,14 @@
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
 from framehouse.adapters.fetch import host_of
 from framehouse.domain.errors import Broken, Declined
 from framehouse.domain.shot import Shot
+from framehouse.engines.background_tasks import BackgroundTasks
 from framehouse.engines.fal.fal_options import check_options
 from framehouse.engines.fal.fal_orders import FalOrder, order_from_data
 from framehouse.engines.fal.fal_queue import FalQueue
@@ -37,7 +38,7 @@ class Fal:
             answer_s=self._options.answer_s,
         )
         self._route = FalRoute(self._options, self._queue, self._account)
-        self._background_tasks: set[asyncio.Task[None]] = set()
+        self._background_tasks = BackgroundTasks()
 
     def abilities(self) -> Abilities:
         return Abilities(
@@ -73,7 +74,7 @@ class Fal:
                                 first_frame = await asyncio.to_thread(answer_file, event.image)
                             yield event
                 except (asyncio.CancelledError, GeneratorExit):
-                    self._run_in_background(execution.cancel_if_unwanted())
+                    self._background_tasks.start(execution.cancel_if_unwanted())
                     raise
             remaining = [shot for shot in remaining if shot.index not in missing]
             saved = None
@@ -112,15 +113,5 @@ class Fal:
         return [self._account.health(subject, failure, healthy="the queue of fal responds")]
 
     async def close(self) -> None:
-        if self._background_tasks:
-            _, unfinished = await asyncio.wait(self._background_tasks, timeout=_CLOSE_TIMEOUT_S)
-            for task in unfinished:
-                task.cancel()
-            await asyncio.gather(*unfinished, return_exceptions=True)
+        await self._background_tasks.finish(_CLOSE_TIMEOUT_S)
         await self._queue.close()
-
-    def _run_in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        """Start an asyncio task without waiting for it to finish. `close` waits for this task."""
-        task = asyncio.create_task(work)
-        self._background_tasks.add(task)
-        task.add_done_callback(self._background_tasks.discard)

@@ -3,15 +3,15 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any
 
 from PIL import Image
 
 from framehouse.adapters.fetch import host_of
 from framehouse.domain.field_reader import url_problem
+from framehouse.engines.background_tasks import BackgroundTasks
 from framehouse.engines.image_files import Png, png_file
 from framehouse.engines.interface import Abilities, Batch, GeneratedImage, HealthCheck, Progress, ReferenceImage
 from framehouse.engines.kling.order_steps import OrderExecution, OrderSettings
@@ -68,7 +68,7 @@ class Kling:
         self._settings = OrderSettings(
             self._upstream, self._accounts, model, lost_after_s, resubmit, allow_private_addresses, convert_colours
         )
-        self._background_tasks: set[asyncio.Task[None]] = set()
+        self._background_tasks = BackgroundTasks()
 
     def abilities(self) -> Abilities:
         return Abilities(
@@ -106,7 +106,7 @@ class Kling:
                             first_image = event
                         yield event
             except (asyncio.CancelledError, GeneratorExit):
-                self._run_in_background(execution.cancel_if_unwanted())
+                self._background_tasks.start(execution.cancel_if_unwanted())
                 raise
             done += len(missing) - len(execution.not_generated)
             if execution.not_generated:
@@ -145,18 +145,8 @@ class Kling:
         return HealthCheck(subject, ok=True, reason=f"the upstream accepts the account; {in_flight}")
 
     async def close(self) -> None:
-        if self._background_tasks:
-            _, unfinished = await asyncio.wait(self._background_tasks, timeout=_CLOSE_TIMEOUT_S)
-            for task in unfinished:
-                task.cancel()
-            await asyncio.gather(*unfinished, return_exceptions=True)
+        await self._background_tasks.finish(_CLOSE_TIMEOUT_S)
         await self._upstream.close()
-
-    def _run_in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        """Start an asyncio task without waiting for it to finish. `close` waits for this task."""
-        task = asyncio.create_task(work)
-        self._background_tasks.add(task)
-        task.add_done_callback(self._background_tasks.discard)
 
 
 def _reference(generated: GeneratedImage) -> ReferenceImage:

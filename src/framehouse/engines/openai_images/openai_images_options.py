@@ -1,8 +1,7 @@
 """The options of an `openai_images` route. The error for an invalid option names the option."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from framehouse.engines.openai_images.compatible_options import (
     CompatibleOptions,
@@ -17,11 +16,15 @@ from framehouse.engines.option_checks import (
     check_api_key,
     check_bool,
     check_cite,
+    check_distinct,
     check_integer,
+    check_list,
     check_number,
+    check_urls,
 )
 
 _OPENAI_URL = "https://api.openai.com/v1"
+_EXAMPLE_URL = "http://gpu-1:30000/v1"
 _QUALITIES = ("low", "medium", "high", "xhigh", "max", "auto")
 
 
@@ -159,27 +162,11 @@ def _model_uses_masks(kind: ServerKind, model: str) -> bool:
 def _check_urls(value: object, kind: ServerKind) -> tuple[str, ...]:
     if value is None and kind.name == "openai":
         value = [_OPENAI_URL]
-    if isinstance(value, str) or not isinstance(value, Sequence) or not value:
-        raise BadOption('base_urls must be a list of at least one URL, such as ["http://gpu-1:30000/v1"]')
-    urls = [check_exact_url(url) if kind.name == COMPATIBLE else _check_url(url) for url in value]
-    if len(set(urls)) < len(urls):
-        raise BadOption("base_urls must not contain the same URL twice")
-    return tuple(urls)
-
-
-def _check_url(value: object) -> str:
-    """Return the URL without a trailing slash and with /v1 as the last part of its path."""
-    url = value.strip().rstrip("/") if isinstance(value, str) else ""
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
-    except ValueError:
-        usable = False
-    if not usable or "@" in parts.netloc or parts.query or parts.fragment or not url.isascii() or " " in url:
-        raise BadOption(
-            f"base_urls: {as_json(value)} must be an http or https URL without a user name, query or fragment"
-        )
-    return url if url.endswith("/v1") else f"{url}/v1"
+    if kind.name == COMPATIBLE:
+        urls = [check_exact_url(url) for url in check_list("base_urls", value, _EXAMPLE_URL)]
+    else:
+        urls = [url if url.endswith("/v1") else f"{url}/v1" for url in check_urls("base_urls", value, _EXAMPLE_URL)]
+    return check_distinct("base_urls", urls)
 
 
 def _or_default(value: object, default: int) -> object:
