@@ -810,3 +810,24 @@ def test_a_response_with_another_task_is_not_accepted(task_id: str) -> None:
         assert isinstance(answer, UpstreamTask)
     without_ids = parse_task_answer(Response(200, {"code": 0, "data": _task("999")}), "123", external_id)
     assert isinstance(without_ids, TaskNotFound)
+
+
+# --- Costs ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reported", "expected"),
+    [("24", "8.000000"), (25, "8.333333"), ("1.5", "0.500000"), ("", None), ("-3", None), ("NaN", None), (None, None)],
+)
+async def test_the_units_that_the_upstream_has_charged_are_divided_among_the_images(
+    served: Upstream, reported: object, expected: str | None
+) -> None:
+    def rewrite(method: str, path: str, status: int, body: Any) -> tuple[int, Any]:
+        if method == "GET" and path != PATH:
+            body["data"]["final_unit_deduction"] = reported
+        return status, body
+
+    served.rewrite = rewrite
+    generated = images(await generate_and_close(kling(served), task(shots=3, open_order=KlingRecord())))
+    costs = {(str(image.cost.amount), image.cost.currency) if image.cost else None for image in generated}
+    assert costs == {(expected, "units") if expected else None}

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framehouse.adapters.fetch import FetchFailed, fetch, host_of
+from framehouse.domain.cost import Cost
 from framehouse.domain.errors import Broken, Declined, Unavailable, Unknown
 from framehouse.domain.outcome import MAY_BE_PAID
 from framehouse.engines.image_files import MAX_ANSWER_BYTES, Png, read_answer
@@ -108,7 +109,8 @@ class OrderExecution:
                     except (Broken, Unknown) as error:
                         failures.append(error)
                         continue
-                    yield GeneratedImage(index, image, {"upstream_model": self._settings.model or self._batch.model})
+                    facts: dict[str, object] = {"upstream_model": self._settings.model or self._batch.model}
+                    yield GeneratedImage(index, image, facts, _cost_per_image(task, len(urls)))
         if failures:
             raise next((error for error in failures if isinstance(error, Unknown)), failures[0])
         self.not_generated = missing - set(urls)
@@ -412,3 +414,8 @@ def _absolute(base: str, url: str) -> str:
         return urljoin(base, url)
     except ValueError:
         return url  # an invalid URL, for which `fetch` raises FetchFailed
+
+
+def _cost_per_image(task: UpstreamTask, images: int) -> Cost | None:
+    """Return the share of an image in the units that the upstream has charged for the task."""
+    return None if task.units is None else Cost(round(task.units / images, 6), "units")
