@@ -1,6 +1,7 @@
 """The implementation of `framehouse serve`, which runs the database, the API and a worker under one supervisor."""
 
 import asyncio
+import shutil
 import socket
 import sys
 import urllib.error
@@ -143,7 +144,8 @@ def _print_ready(url: str, key_and_code: tuple[str, str] | None, *, only_preview
         return
     lines = [f"Framehouse is ready at {url}  (API: {url}/docs)"]
     if only_previews:
-        lines.append("The built-in engine draws previews. To generate images with a model: framehouse setup")
+        program = "framehouse" if shutil.which("framehouse") else Path(sys.executable).with_name("framehouse")
+        lines.append(f"The built-in engine draws previews. To generate images with a model: {program} setup")
     if key:
         tasks, head = f"{url}/kling/v1/images/omni-image", f"curl -H 'Authorization: Bearer {key}'"
         prompt = "Create a three-frame product storyboard"
