@@ -205,3 +205,11 @@ def test_api_and_worker_can_run_as_separate_commands(tmp_path: Path) -> None:
         for process in processes:
             process.terminate()
         assert [process.wait(timeout=60) for process in processes] == [0, 0]
+
+
+@pytest.mark.parametrize(("engine", "named"), [("previz", True), ("framehouse.testing.misbehaving:Misbehaving", False)])
+def test_the_greeting_names_the_setup_while_previz_is_the_only_engine(tmp_path: Path, engine: str, named: bool) -> None:
+    config = tmp_path / "framehouse.toml"
+    config.write_text(f'[models."kling-v3-omni"]\nroutes = [{{ engine = "{engine}" }}]')
+    with serve(tmp_path / "data", "--config", str(config)) as server:
+        assert ("setup" in server.out) == named
