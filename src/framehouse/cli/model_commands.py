@@ -100,7 +100,13 @@ def _pull_with_progress(repository: str, revision: str, only: str, *, quiet: boo
 
 @models.command("plan")
 @click.argument("model")
-@click.option("--vram", "vram_gb", type=click.FloatRange(1, 1000), metavar="GB", help="Memory of the GPU. [default: the first GPU of this machine]")
+@click.option(
+    "--vram",
+    "vram_gb",
+    type=click.FloatRange(1, 1000),
+    metavar="GB",
+    help="Memory of the GPU. [default: the first GPU of this machine]",
+)
 @click.option("--batch", type=click.IntRange(1, 64), default=4, show_default=True, help="Images per call.")
 @click.option(
     "--resolution",

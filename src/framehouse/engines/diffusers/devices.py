@@ -183,10 +183,17 @@ class DeviceThread(threading.Thread):
                 self._process_died(left, end["reason"])
 
     def _load(self) -> None:
-        """Start a new child process and load the model. Raises _DeviceUnavailable."""
+        """Start a new child process and load the model. Raises _DeviceUnavailable.
+
+        If the previous child process died while it was idle, the device first starts a cooldown. Without the cooldown,
+        a process that always dies, for example because memory is low, would be replaced endlessly.
+        """
         if self._child:
-            log.warning("the idle process of %s %s; starting a new process", self.device, self._child.kill())
+            reason = f"the idle process of {self.device} {self._child.kill()}"
             self._child = None
+            self.cooldown.start(reason)
+            log.warning("%s; the next step starts a new process", reason)
+            return
         self._preload_at = time.monotonic() + _PRELOAD_AGAIN_S if self._queue.settings.preload else float("inf")
         self._inbox = queue.SimpleQueue()
         if self._queue.closing:  # the message that the queue is closing may be in the previous inbox
