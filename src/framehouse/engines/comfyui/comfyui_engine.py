@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from framehouse.domain.errors import Unavailable
 from framehouse.domain.shot import Shot
@@ -25,7 +24,7 @@ from framehouse.engines.comfyui.workflow_check import find_problems, required_in
 from framehouse.engines.comfyui.workflows import Nodes, Workflow, fill, remove_unused_images
 from framehouse.engines.expansion_canvas import MAX_INPAINT_PIXELS, canvas_size, draw_canvas
 from framehouse.engines.http_exchange import NotAccepted, OutcomeUnknown
-from framehouse.engines.image_files import Png, png_file
+from framehouse.engines.image_files import Png, answer_file, png_file
 from framehouse.engines.interface import Abilities, Batch, GeneratedImage, HealthCheck, OpenOrder, Progress
 from framehouse.engines.plain_file import plain_file
 from framehouse.engines.replicas import Replica, Replicas
@@ -95,7 +94,7 @@ class ComfyUI:
                         yield Progress((done + event.share) / len(batch.shots))
                         continue
                     if shows_first_frame and not first_frame:
-                        first_frame = await asyncio.to_thread(_image_file, event.image)
+                        first_frame = await asyncio.to_thread(answer_file, event.image)
                     yield event
 
     async def _generate_shot(
@@ -279,11 +278,6 @@ def _required(workflow: Workflow | None, option: str, use: str) -> Workflow:
     if workflow is None:
         raise Unavailable(f"the route has no {option}, which {use}")
     return workflow
-
-
-def _image_file(image: NDArray[np.uint8] | Png) -> bytes:
-    """Return the file of a generated image, which can be sent as a reference. Blocks the calling thread."""
-    return image.file if isinstance(image, Png) else png_file(Image.fromarray(image))
 
 
 def _facts(inputs: _Inputs, image: NDArray[np.uint8] | Png, requested: Size) -> dict[str, object]:

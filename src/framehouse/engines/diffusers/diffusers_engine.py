@@ -31,7 +31,7 @@ from framehouse.engines.diffusers.pipeline_classes import from_json
 from framehouse.engines.diffusers.shot_queue import Device, DeviceSettings, ShotQueue, Step
 from framehouse.engines.diffusers.weights import find_weights
 from framehouse.engines.expansion_canvas import MAX_INPAINT_PIXELS, canvas_size, draw_canvas
-from framehouse.engines.image_files import decode_reference_rgb, png_file
+from framehouse.engines.image_files import answer_file, decode_reference_rgb, png_file
 from framehouse.engines.interface import Abilities, Batch, GeneratedImage, HealthCheck, Progress
 from framehouse.engines.series_look import similarity
 
@@ -119,7 +119,7 @@ class Diffusers:
                 async for event in images:
                     # the first call may have shown that the model accepts only text
                     if isinstance(event, GeneratedImage) and first and self.options.max_input_images:
-                        frame = await asyncio.to_thread(_encode_png, event)
+                        frame = await asyncio.to_thread(answer_file, event.pixels)
                     yield event
             done += len(shots)
 
@@ -409,10 +409,6 @@ def _similarity_of(generated: GeneratedImage) -> float:
     value = generated.facts["series_similarity"]
     assert isinstance(value, float)
     return value
-
-
-def _encode_png(generated: GeneratedImage) -> bytes:
-    return png_file(Image.fromarray(generated.pixels))
 
 
 def _estimated_gpu_count() -> int:

@@ -7,8 +7,6 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from PIL import Image
-
 from framehouse.domain.errors import Broken, Declined, Unavailable, Unknown
 from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import Size
@@ -16,7 +14,7 @@ from framehouse.engines.arrange import ArrangedImages, arrange_images, build_pro
 from framehouse.engines.error_replies import error_from_reply
 from framehouse.engines.expansion_canvas import draw_canvas
 from framehouse.engines.http_exchange import NotAccepted, OutcomeUnknown, Reply
-from framehouse.engines.image_files import Png, png_file
+from framehouse.engines.image_files import answer_file, png_file
 from framehouse.engines.interface import Abilities, Batch, GeneratedImage, HealthCheck, Progress
 from framehouse.engines.openai_images.compatible_requests import nearest_size, series_length, series_shot
 from framehouse.engines.openai_images.openai_images_options import check_options
@@ -79,7 +77,7 @@ class OpenAIImages:
                 if image is None:
                     continue
                 if shows_first_frame and not first_frame:
-                    first_frame = await asyncio.to_thread(_image_file, image)
+                    first_frame = await asyncio.to_thread(answer_file, image.image)
                 missing.remove(shot)
                 revised = {"revised_prompt": image.prompt} if image.prompt else {}
                 yield GeneratedImage(shot.index, image.image, {**facts, **revised})
@@ -262,8 +260,3 @@ class OpenAIImages:
     async def close(self) -> None:
         await self._probes.close()
         await self._client.close()
-
-
-def _image_file(returned: ReturnedImage) -> bytes:
-    """Return the file of a generated image, which can be sent as a reference. Blocks the calling thread."""
-    return returned.image.file if isinstance(returned.image, Png) else png_file(Image.fromarray(returned.image))
