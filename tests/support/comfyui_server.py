@@ -138,7 +138,8 @@ class Comfy:
     request is processed after `released` is set), or a tuple of a status, a body and headers; an empty string is no
     fault. `always` contains faults that never end; its key "" stands for all paths. `job_faults` contains the faults of
     the next jobs: "oom", "error", "no outputs", "two images", "not an image", "small", "deleted", "hang" and "restart".
-    While `gate` is closed, the running job waits before its sampler.
+    While `gate` is closed, the running job waits before its sampler. `placed` contains all accepted jobs. `forgotten`
+    contains the ids of the jobs that a restart has removed.
     """
 
     version: str = "0.9.2"
@@ -155,6 +156,8 @@ class Comfy:
     url: str = ""
     requests: list[tuple[str, str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
+    placed: list[Job] = field(default_factory=list)
+    forgotten: set[str] = field(default_factory=set)
     pending: list[Job] = field(default_factory=list)
     running: Job | None = None
     history: dict[str, Any] = field(default_factory=dict)
@@ -186,9 +189,11 @@ class Comfy:
 
     def restart(self) -> None:
         """Forget all jobs and close all WebSockets, like a process that ends and starts again."""
+        self.forgotten |= {job.id for job in self.pending} | set(self.history)
         self.pending.clear()
         self.history.clear()
         if self.running:
+            self.forgotten.add(self.running.id)
             self.running.fault = "forgotten"
             self.running.interrupted.set()
             self.running = None
@@ -359,6 +364,7 @@ def _place(server: Comfy, body: dict[str, Any]) -> tuple[int, Any]:
     fault = server.job_faults.pop(0) if server.job_faults else ""
     job = Job(next(server.numbers), job_id or str(uuid.uuid4()), nodes, body.get("client_id", ""), fault)
     server.pending.append(job)
+    server.placed.append(job)
     server.max_jobs = max(server.max_jobs, len(server.pending) + bool(server.running))
     return 200, {"prompt_id": job.id, "number": job.number, "node_errors": {}}
 

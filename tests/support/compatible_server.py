@@ -7,6 +7,7 @@ import asyncio
 import base64
 import io
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -110,9 +111,10 @@ class CompatibleServer:
     """The state of a stand-in.
 
     Each request for images takes the next fault from `faults`; when the list is empty, the service works. A fault is
-    a tuple of status, headers and body, or a function that changes the entries of a successful response; None is no
-    fault. `files` contains the downloadable images by path. A value is the status and the body of each download.
-    Each download takes the next status from `file_faults` instead, until the list is empty.
+    a tuple of status, headers and body, a function that changes the entries of a successful response, or "cut"; None is
+    no fault. `files` contains the downloadable images by path. A value is the status and the body of each download.
+    Each download takes the next status from `file_faults` instead, until the list is empty. Each request for images
+    takes `delay_s` seconds. `paid` counts the images that were generated, by prompt.
     """
 
     service: Service
@@ -126,6 +128,8 @@ class CompatibleServer:
     health: int = 200
     active: int = 0
     max_active: int = 0
+    delay_s: float = 0.0
+    paid: Counter[str] = field(default_factory=Counter)
 
     def paths(self) -> list[str]:
         return [request.path for request in self.requests]
@@ -146,15 +150,17 @@ async def serving(name: str, **options: Any) -> AsyncIterator[CompatibleServer]:
         method, target, headers = await read_head(reader)
         body = await read_body(reader, headers)
         if method == "GET":
-            await _get(server, target, headers, writer)
-            return
+            return await _get(server, target, headers, writer)
         server.active += 1
         server.max_active = max(server.max_active, server.active)
         try:
             status, extra, content = _post(server, target, headers, body)
+            await asyncio.sleep(server.delay_s)
         finally:
             server.active -= 1
-        await send(writer, status, content, extra)
+        if not status:
+            return writer.transport.abort()
+        return await send(writer, status, content, extra)
 
     async with listening(serve) as url:
         server.url = url + server.service.base
@@ -192,6 +198,9 @@ def _post(server: CompatibleServer, target: str, headers: dict[str, str], body: 
         data = _data(server, fields, references, is_form=is_form, edit=path.endswith("/edits"))
     except Refused as refused:
         return 400, {}, {"error": {"message": str(refused), "code": "invalid_request"}}
+    server.paid[fields["prompt"]] += len(data)
+    if fault == "cut":
+        return 0, {}, b""
     return 200, {}, {"created": 1, "data": fault(data) if fault else data}
 
 

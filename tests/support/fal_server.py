@@ -5,6 +5,7 @@ import base64
 import io
 import itertools
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -45,7 +46,8 @@ class FalServer:
     `fault` returns the fault of a step, or an empty string: the steps are "submit", "status", "result", "image",
     "initiate", "put" and "cancel". A fault is one of MISBEHAVIOURS or "half"; a tuple of status, headers and body,
     which is sent instead of the answer; or "late cut", after which a submitted request is processed. `change` changes
-    the results. While `gate` is closed, no request ends. While `submit_gate` is closed, no submit is answered.
+    the results. While `gate` is closed, no request ends. While `submit_gate` is closed, no submit is answered. `paid`
+    counts the images that were requested without a clear refusal, by prompt.
     """
 
     key: str = "id-1:s3cret"
@@ -64,6 +66,7 @@ class FalServer:
     cancels: list[str] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
     numbers: Any = field(default_factory=itertools.count)
+    paid: Counter[str] = field(default_factory=Counter)
 
     @property
     def arguments(self) -> list[dict[str, Any]]:
@@ -97,6 +100,9 @@ async def _serve(
     fault = server.fault(step)
     if step == "submit":
         server.submits += 1
+        if not isinstance(fault, tuple):
+            arguments = json.loads(body)
+            server.paid[arguments["prompt"]] += arguments.get("num_images", 1)
         if server.submit_gate is not None:
             await server.submit_gate.wait()
     if fault in MISBEHAVIOURS:

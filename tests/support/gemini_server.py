@@ -6,6 +6,7 @@ import io
 import json
 import random
 import re
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -52,7 +53,8 @@ class GeminiServer:
 
     Each request for an image takes the next fault from `faults`; when the list is empty, the server works. A fault is a
     name (see `_misbehave`), a tuple of status, headers and body, or a function that changes the answer; an empty string
-    is no fault. While `gate` is closed, requests wait.
+    is no fault. While `gate` is closed, requests wait. Each request takes `delay_s` seconds. `paid` counts the images
+    that were requested without a clear refusal, by prompt.
     """
 
     model: str = "gemini-3-pro-image-preview"
@@ -65,6 +67,8 @@ class GeminiServer:
     active: int = 0
     max_active: int = 0
     aborted: int = 0
+    delay_s: float = 0.0
+    paid: Counter[str] = field(default_factory=Counter)
 
 
 @asynccontextmanager
@@ -100,6 +104,8 @@ async def _serve(server: GeminiServer, reader: asyncio.StreamReader, writer: asy
             server.aborted += not await gate_opened(server.gate, reader)
         if problem:
             return await send(writer, 400, error(400, "INVALID_ARGUMENT", problem))
+        server.paid[post.prompt] += not isinstance(fault, tuple)
+        await asyncio.sleep(server.delay_s)
         await _answer(server, post, fault, writer)
     finally:
         server.active -= 1

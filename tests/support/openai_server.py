@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import random
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -59,6 +60,7 @@ class ModelServer:
     "hang", "half", "html", "garbage", "few", "huge", "address" and "large image", or a tuple of status, headers and
     error message such as (503, {}, "…"); an empty string is no fault. References after the first `max_references` are
     ignored. `edit_error` is the status and the message of every answer of /edits. While `gate` is closed, POSTs wait.
+    Each POST takes `delay_s` seconds. `paid` counts the images that were requested without a clear refusal, by prompt.
     """
 
     kind: str
@@ -74,6 +76,8 @@ class ModelServer:
     active: int = 0
     max_active: int = 0
     aborted: int = 0
+    delay_s: float = 0.0
+    paid: Counter[str] = field(default_factory=Counter)
 
     def paths(self) -> list[str]:
         return [post.path.removeprefix("/v1/images/") for post in self.posts]
@@ -104,6 +108,9 @@ async def _serve(server: ModelServer, reader: asyncio.StreamReader, writer: asyn
     try:
         if server.gate is not None:
             await _wait(server, reader)
+        if not isinstance(fault, tuple):
+            server.paid[str(post.fields.get("prompt"))] += int(post.fields.get("n", 1))
+        await asyncio.sleep(server.delay_s)
         await _answer(server, post, fault, writer)
     finally:
         server.active -= 1
