@@ -1,4 +1,4 @@
-"""The engine `openai_images` with the kind `compatible`: the recipes in docs/image-services.md, and all failures."""
+"""The engine `openai_images` with the kind `compatible`: the recipes in docs/engines, and all failures."""
 
 import base64
 import io
@@ -45,7 +45,7 @@ def recipe(name: str, url: str) -> dict[str, Any]:
     """The options of a recipe in the docs, with the URL, the model and the key of a stand-in."""
     if name == "plain":
         return {"kind": "compatible", "base_urls": [url], "model": "m", "api_key": KEY, "max_references": 4}
-    page = (ROOT / "docs" / "image-services.md").read_text()
+    page = (ROOT / "docs" / "engines" / "other-services.md").read_text()
     section = page.partition(f"## {HEADINGS[name]}\n")[2]
     (route,) = tomllib.loads(section.partition("```toml\n")[2].partition("```")[0])["models"]["kling-v3-omni"]["routes"]
     assert route.pop("engine") == "openai_images"
