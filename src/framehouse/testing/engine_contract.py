@@ -6,8 +6,10 @@ docs/writing-an-engine.md contains an example.
 
 import asyncio
 import io
+from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -18,7 +20,8 @@ from framehouse.domain.expansion import Expansion, layout
 from framehouse.domain.shot import FRAMINGS, Shot
 from framehouse.domain.sizes import RATIOS, Size, size_of
 from framehouse.domain.task import RequestOptions
-from framehouse.engines.interface import Batch, Engine, GeneratedImage, Progress, ReferenceImage
+from framehouse.engines.interface import Batch, BatchLost, Engine, GeneratedImage, Progress, ReferenceImage
+from framehouse.engines.unsaved_order import UnsavedOrder
 
 SMALL = Size(1024, 1024)
 
@@ -42,6 +45,13 @@ async def generate(engine: Engine, request: Batch) -> list[GeneratedImage | Prog
 
 def images(events: list[GeneratedImage | Progress]) -> list[GeneratedImage]:
     return [event for event in events if isinstance(event, GeneratedImage)]
+
+
+class LostOrder(UnsavedOrder):
+    """The open order of a batch that another worker has claimed."""
+
+    async def save(self, data: Mapping[str, Any]) -> None:
+        raise BatchLost
 
 
 class EngineContract:
@@ -141,3 +151,10 @@ class EngineContract:
         with pytest.raises(asyncio.CancelledError):
             await task
         assert len(images(await generate(engine, batch()))) == 1
+
+    @pytest.mark.asyncio
+    async def test_a_paid_engine_saves_an_order_before_it_sends_a_request(self, engine: Engine) -> None:
+        if not engine.abilities().paid:
+            pytest.skip("the images of the engine cost nothing")
+        with pytest.raises(BatchLost):
+            await generate(engine, replace(batch(), open_order=LostOrder()))

@@ -14,7 +14,7 @@ from framehouse.engines.gemini.gemini_answers import GeminiImage, error_from_gem
 from framehouse.engines.gemini.gemini_requests import request_body
 from framehouse.engines.http_exchange import NotAccepted, OutcomeUnknown, open_client, send_request
 from framehouse.engines.image_files import MAX_ANSWER_BYTES, answer_file
-from framehouse.engines.interface import Abilities, Batch, GeneratedImage, HealthCheck, Progress
+from framehouse.engines.interface import Abilities, Batch, GeneratedImage, HealthCheck, OpenOrder, Progress
 from framehouse.engines.option_checks import (
     BadOption,
     as_json,
@@ -26,6 +26,8 @@ from framehouse.engines.option_checks import (
     check_url,
 )
 from framehouse.engines.paid_account import PaidAccount
+from framehouse.engines.recorded_request import check_recorded_request, recorded_request
+from framehouse.engines.unsaved_order import UnsavedOrder
 
 if TYPE_CHECKING:
     import httpx
@@ -92,6 +94,8 @@ class Gemini:
         )
 
     async def generate(self, batch: Batch) -> AsyncIterator[GeneratedImage | Progress]:
+        open_order = batch.open_order or UnsavedOrder()
+        await check_recorded_request(open_order, batch.shots)
         shows_first_frame = batch.series and self._max_references > 0
         first_frame = batch.first_frame.content if shows_first_frame and batch.first_frame else b""
         for done, shot in enumerate(batch.shots):
@@ -99,7 +103,7 @@ class Gemini:
             arranged = await asyncio.to_thread(
                 arrange_images, batch, max_images=max(1, self._max_references), cite=self._cite, first_frame=first_frame
             )
-            returned = await self._buy_image(batch, shot, arranged)
+            returned = await self._buy_image(batch, shot, arranged, open_order)
             if shows_first_frame and not first_frame:
                 first_frame = await asyncio.to_thread(answer_file, returned.image)
             facts: dict[str, object] = {"generated_by": returned.model or self._model}
@@ -108,9 +112,12 @@ class Gemini:
             if arranged.contact_sheet:
                 facts["contact_sheet"] = arranged.contact_sheet
             yield GeneratedImage(shot.index, returned.image, facts)
+            await open_order.save({})
 
-    async def _buy_image(self, batch: Batch, shot: Shot, arranged: ArrangedImages) -> GeminiImage:
-        """Send one request, and return its image.
+    async def _buy_image(
+        self, batch: Batch, shot: Shot, arranged: ArrangedImages, open_order: OpenOrder
+    ) -> GeminiImage:
+        """Record and send one request, and return its image.
 
         Raises Unavailable if nothing was sent or the request was clearly refused, and Unknown if the response is lost.
         Also raises Declined and Broken.
@@ -127,24 +134,25 @@ class Gemini:
                 convert_colours=self._convert_colours,
             )
             try:
-                reply = await send_request(
-                    self._http_client(),
-                    "POST",
-                    f"{self._base_url}/models/{self._model}:generateContent",
-                    timeout_s=self._timeout_s,
-                    max_bytes=MAX_ANSWER_BYTES,
-                    content=body,
-                )
-                if reply.status != 200:
-                    raise error_from_gemini(reply, hidden)
+                async with recorded_request(open_order, [shot]):
+                    reply = await send_request(
+                        self._http_client(),
+                        "POST",
+                        f"{self._base_url}/models/{self._model}:generateContent",
+                        timeout_s=self._timeout_s,
+                        max_bytes=MAX_ANSWER_BYTES,
+                        content=body,
+                    )
+                    if reply.status != 200:
+                        raise error_from_gemini(reply, hidden)
+                    self._account.end_cooldown()
+                    return await asyncio.to_thread(read_image, reply.body, hidden)
             except NotAccepted as error:
                 self._account.start_cooldown(error)
                 raise Unavailable(f"Gemini {error.reason}") from error
             except OutcomeUnknown as error:
                 self._account.start_cooldown(error)
                 raise Unknown(f"Gemini {error.reason}") from error
-        self._account.end_cooldown()
-        return await asyncio.to_thread(read_image, reply.body, hidden)
 
     async def check(self) -> list[HealthCheck]:
         """Request the description of the model, which costs nothing."""

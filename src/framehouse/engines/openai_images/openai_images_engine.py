@@ -15,7 +15,7 @@ from framehouse.engines.error_replies import error_from_reply
 from framehouse.engines.expansion_canvas import draw_canvas
 from framehouse.engines.http_exchange import NotAccepted, OutcomeUnknown, Reply
 from framehouse.engines.image_files import answer_file, png_file
-from framehouse.engines.interface import Abilities, Batch, GeneratedImage, HealthCheck, Progress
+from framehouse.engines.interface import Abilities, Batch, GeneratedImage, HealthCheck, OpenOrder, Progress
 from framehouse.engines.openai_images.compatible_requests import nearest_size, series_length, series_shot
 from framehouse.engines.openai_images.openai_images_options import check_options
 from framehouse.engines.openai_images.replica_probes import ReplicaProbes
@@ -29,7 +29,9 @@ from framehouse.engines.openai_images.server_client import ServerClient
 from framehouse.engines.openai_images.server_health import ServerHealth
 from framehouse.engines.openai_images.server_kinds import ServerRequest, expanded_size, generated_size, mask_file
 from framehouse.engines.plain_file import plain_file
+from framehouse.engines.recorded_request import check_recorded_request, recorded_request
 from framehouse.engines.replicas import Replica, Replicas
+from framehouse.engines.unsaved_order import UnsavedOrder
 
 log = logging.getLogger(__name__)
 _PROBE_SIZE = Size(512, 512)
@@ -68,13 +70,15 @@ class OpenAIImages:
         )
 
     async def generate(self, batch: Batch) -> AsyncIterator[GeneratedImage | Progress]:
+        open_order = (batch.open_order if self._options.paid else None) or UnsavedOrder()
+        await check_recorded_request(open_order, batch.shots)
         shows_first_frame = batch.series and self._options.max_references > 0
         first_frame = batch.first_frame.content if shows_first_frame and batch.first_frame else b""
         missing = list(batch.shots)
         while missing:
             yield Progress(1 - len(missing) / len(batch.shots))
             shots = self._next_group(batch, missing, first_frame)
-            returned, facts = await self._generate_group(batch, shots, first_frame)
+            returned, facts = await self._generate_group(batch, shots, first_frame, open_order)
             for shot, image in zip(shots, returned, strict=False):
                 if image is None:
                     continue
@@ -83,6 +87,7 @@ class OpenAIImages:
                 missing.remove(shot)
                 revised = {"revised_prompt": image.prompt} if image.prompt else {}
                 yield GeneratedImage(shot.index, image.image, {**facts, **revised})
+            await open_order.save({})
 
     def _next_group(self, batch: Batch, shots: Sequence[Shot], first_frame: bytes) -> Sequence[Shot]:
         """Return the first of the missing `shots`, and the directly following shots that can share its request.
@@ -105,7 +110,7 @@ class OpenAIImages:
         return shots[:count]
 
     async def _generate_group(
-        self, batch: Batch, shots: Sequence[Shot], first_frame: bytes
+        self, batch: Batch, shots: Sequence[Shot], first_frame: bytes, open_order: OpenOrder
     ) -> tuple[Sequence[ReturnedImage | None], dict[str, object]]:
         """Return the images of the shots, and additional metadata for these images. See `_request_images`.
 
@@ -125,7 +130,9 @@ class OpenAIImages:
                         support = self._probes.result(replica)
                         refused[replica] = support.problem if support else "accepts no references"
                         continue
-                    result = await self._request_images(replica, batch, shots, first_frame if limit else b"", limit)
+                    result = await self._request_images(
+                        replica, batch, shots, first_frame if limit else b"", limit, open_order
+                    )
                     replica.end_cooldown()
                     return result
                 except NotAccepted as error:
@@ -139,9 +146,15 @@ class OpenAIImages:
                     raise failure(f"{replica.public_name} {error.reason}") from error
 
     async def _request_images(
-        self, replica: Replica, batch: Batch, shots: Sequence[Shot], first_frame: bytes, max_references: int
+        self,
+        replica: Replica,
+        batch: Batch,
+        shots: Sequence[Shot],
+        first_frame: bytes,
+        max_references: int,
+        open_order: OpenOrder,
     ) -> tuple[Sequence[ReturnedImage | None], dict[str, object]]:
-        """Send one POST request for the shots, and return their images and additional metadata.
+        """Record and send one POST request for the shots, and return their images and additional metadata.
 
         At least one image is returned. If the kind is `compatible`, images can be missing at the end, and the other
         missing images are None.
@@ -163,11 +176,12 @@ class OpenAIImages:
             batch.options.negative_prompt if self._kind.negative_prompts else "",
             series,
         )
-        request_url, reply = await self._client.request_images(replica.url, request, files, mask)
         hidden = dict.fromkeys((request.prompt, *(shot.prompt for shot in shots), batch.prompt), "[prompt]")
         hidden |= {self._options.api_key: "[api_key]", urlsplit(replica.url).query: "[query]"}
         try:
-            images = await self._read_reply(replica, reply, request_url, len(shots), hidden)
+            async with recorded_request(open_order, shots):
+                request_url, reply = await self._client.request_images(replica.url, request, files, mask)
+                images = await self._read_reply(replica, reply, request_url, len(shots), hidden)
         except Broken as error:
             replica.last_problem = error.message
             raise
