@@ -44,7 +44,7 @@ _SEEDREAM: dict[str, object] = {
     "sizes": ["2048x2048", "2304x1728", "1728x2304", "2848x1600", "1600x2848", "2496x1664", "1664x2496", "3136x1344",
               "4096x4096", "4704x3520", "3520x4704", "5504x3040", "3040x5504", "4992x3328", "3328x4992", "6240x2656"],
 }  # fmt: skip
-"""The recipes of docs/engines/other-services.md."""
+"""The recipe of docs/engines/seedream.md."""
 _KEYS: tuple[tuple[str, dict[str, object]], ...] = (
     ("OPENAI_API_KEY", _OPENAI),
     ("GEMINI_API_KEY", {"engine": "gemini", "model": "gemini-3-pro-image-preview"}),
