@@ -18,7 +18,7 @@ from tests.support.comfyui_server import comfyui
 from tests.support.command_line import run
 from tests.support.openai_server import serving
 
-WORKFLOW = Path(__file__).parents[2] / "docs" / "comfyui" / "text.json"
+WORKFLOW = Path(__file__).parents[2] / "docs" / "engines" / "comfyui" / "text.json"
 NOTHING = ("--comfyui", "http://127.0.0.1:9", "--server", "http://127.0.0.1:9")
 _ACCOUNTS = ("OPENAI_API_KEY", "GEMINI_API_KEY", "FAL_KEY", "XAI_API_KEY", "ARK_API_KEY", "KLING_ACCESS_KEY")
 NO_KEYS = dict.fromkeys((*_ACCOUNTS, "KLING_SECRET_KEY"), "")

@@ -1,4 +1,4 @@
-"""The engine `openai_images` with the kind `compatible`: the recipes in docs/image-services.md, and all failures."""
+"""The engine `openai_images` with the kind `compatible`: the recipes in docs/engines, and all failures."""
 
 import base64
 import io
@@ -30,13 +30,13 @@ from tests.support.prose import ROOT
 from tests.support.sockets import free_port
 from tests.support.tasks import wait_for_task
 
-HEADINGS = {
-    "seedream": "Volcengine Seedream",
-    "azure": "Azure OpenAI",
-    "xai": "xAI",
-    "zhipu": "Zhipu",
-    "litellm": "LiteLLM",
-    "aquiles": "Aquiles-Image",
+PAGES = {
+    "seedream": "seedream.md",
+    "azure": "azure.md",
+    "xai": "xai.md",
+    "zhipu": "zhipu.md",
+    "litellm": "litellm.md",
+    "aquiles": "aquiles-image.md",
 }
 ENGINE = "framehouse.engines.openai_images:OpenAIImages"
 
@@ -45,9 +45,8 @@ def recipe(name: str, url: str) -> dict[str, Any]:
     """The options of a recipe in the docs, with the URL, the model and the key of a stand-in."""
     if name == "plain":
         return {"kind": "compatible", "base_urls": [url], "model": "m", "api_key": KEY, "max_references": 4}
-    page = (ROOT / "docs" / "image-services.md").read_text()
-    section = page.partition(f"## {HEADINGS[name]}\n")[2]
-    (route,) = tomllib.loads(section.partition("```toml\n")[2].partition("```")[0])["models"]["kling-v3-omni"]["routes"]
+    page = (ROOT / "docs" / "engines" / PAGES[name]).read_text()
+    (route,) = tomllib.loads(page.partition("```toml\n")[2].partition("```")[0])["models"]["kling-v3-omni"]["routes"]
     assert route.pop("engine") == "openai_images"
     documented, used = (urlsplit(address) for address in (*route["base_urls"], url))
     if name != "azure":
@@ -102,7 +101,7 @@ class TestSeedream(_CompatibleContract):
 # --- The recipes -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", HEADINGS)
+@pytest.mark.parametrize("name", PAGES)
 async def test_each_recipe_generates_images_of_every_size_with_and_without_references(name: str) -> None:
     async with serving(name) as server, running(name, server) as engine:
         abilities = engine.abilities()
@@ -129,7 +128,7 @@ async def test_each_recipe_generates_images_of_every_size_with_and_without_refer
 
 async def test_each_recipe_sends_the_fields_and_paths_of_its_service() -> None:
     sent: dict[str, tuple[list[str], dict[str, Any]]] = {}
-    for name in HEADINGS:
+    for name in PAGES:
         async with serving(name) as server, running(name, server) as engine:
             await generate(engine, replace(batch_of(), size=size_of("21:9", "2k")))
             if name != "zhipu":
@@ -627,7 +626,7 @@ def test_the_error_for_a_bad_url_does_not_contain_its_query() -> None:
 
 
 async def test_the_base_url_is_used_exactly() -> None:
-    assert set(HEADINGS) < set(SERVICES)
+    assert set(PAGES) < set(SERVICES)
     async with serving("azure") as server, running("azure", server, base_urls=[server.url]) as engine:
         await generate(engine, batch_of())
         assert server.requests[0].headers["api-key"] == KEY

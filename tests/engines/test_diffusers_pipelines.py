@@ -32,7 +32,7 @@ from tests.support.system_packages import skip_missing_extra
 pytestmark = pytest.mark.xdist_group("diffusers-pipelines")
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "diffusers-pipelines.md"
+PAGE = ROOT / "docs" / "engines" / "diffusers-pipelines.md"
 CONTRACT_MODELS = (
     "klein_kv",
     "qwen_image",

@@ -1,4 +1,4 @@
-"""The examples of docs/engines.md work.
+"""The examples of docs/writing-an-engine.md work.
 
 The example engine is short, is found by its entry point, and passes the engine contract outside the repository.
 """
@@ -16,7 +16,7 @@ from framehouse.engines.registry import open_registry
 from framehouse.testing import example_engine
 from framehouse.testing.engine_contract import EngineContract
 
-PAGE = Path(__file__).parents[2] / "docs" / "engines.md"
+PAGE = Path(__file__).parents[2] / "docs" / "writing-an-engine.md"
 ENGINE, TESTS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
 
 

@@ -24,7 +24,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from tests.support.sockets import listening, read_head
 
-_DOCS = Path(__file__).parents[2] / "docs" / "comfyui"
+_DOCS = Path(__file__).parents[2] / "docs" / "engines" / "comfyui"
 WORKFLOWS = {
     "workflow": str(_DOCS / "text.json"),
     "edit_workflow": str(_DOCS / "edit.json"),

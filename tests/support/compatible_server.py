@@ -1,4 +1,4 @@
-"""Strict stand-ins for the services of the recipes in docs/image-services.md, on real sockets.
+"""Strict stand-ins for the services of the recipes in docs/engines, on real sockets.
 
 Each service refuses every field that the real service does not document, and requires the real service's key header.
 """

@@ -1,4 +1,4 @@
-"""The tables of docs/diffusers-pipelines.md, which are generated from the settings in the code."""
+"""The tables of docs/engines/diffusers-pipelines.md, which are generated from the settings in the code."""
 
 from framehouse.engines.diffusers.model_defaults import KNOWN_MODELS, ModelDefaults, class_defaults
 from framehouse.engines.diffusers.pipeline_classes import PipelineClass, known_classes

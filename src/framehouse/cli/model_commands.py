@@ -69,7 +69,7 @@ def pull_model(repository: str, revision: str, as_json: bool) -> None:
     fetched = f"{_size_text(pulled.fetched_bytes)} downloaded" if pulled.fetched_bytes else "nothing was downloaded"
     echo(f"{repository} is complete: {_size_text(pulled.size_bytes)}, {fetched}.")
     if entry := KNOWN_MODELS.get(repository):
-        echo(f"Licence: {entry.licence}. docs/diffusers.md lists the required GPU.")
+        echo(f"Licence: {entry.licence}. docs/engines/diffusers.md lists the required GPU.")
 
 
 def _interrupt(_number: int, _frame: object) -> None:

@@ -44,7 +44,7 @@ _SEEDREAM: dict[str, object] = {
     "sizes": ["2048x2048", "2304x1728", "1728x2304", "2848x1600", "1600x2848", "2496x1664", "1664x2496", "3136x1344",
               "4096x4096", "4704x3520", "3520x4704", "5504x3040", "3040x5504", "4992x3328", "3328x4992", "6240x2656"],
 }  # fmt: skip
-"""The recipes of docs/image-services.md."""
+"""The recipe of docs/engines/seedream.md."""
 _KEYS: tuple[tuple[str, dict[str, object]], ...] = (
     ("OPENAI_API_KEY", _OPENAI),
     ("GEMINI_API_KEY", {"engine": "gemini", "model": "gemini-3-pro-image-preview"}),
@@ -121,7 +121,7 @@ async def _find_comfyui(url: str, workflow: Path | None) -> Candidate | None:
         return None
     title = f"ComfyUI at {url}"
     if workflow is None:
-        return Candidate(title, {}, "Export a workflow (docs/comfyui.md), and add --workflow FILE")
+        return Candidate(title, {}, "Export a workflow (docs/engines/comfyui.md), and add --workflow FILE")
     return Candidate(title, {"engine": "comfyui", "servers": [url], "workflow": str(workflow)})
 
 

@@ -12,7 +12,7 @@ from framehouse.cli.options import data_options, json_option
 @click.option(
     "--workflow",
     type=click.Path(path_type=Path, exists=True, dir_okay=False, resolve_path=True),
-    help="A ComfyUI workflow in API format, with placeholders (see docs/comfyui.md).",
+    help="A ComfyUI workflow in API format, with placeholders (see docs/engines/comfyui.md).",
 )
 @click.option(
     "--server",

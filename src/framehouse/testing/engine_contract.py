@@ -1,7 +1,7 @@
 """The tests that every engine must pass. Subclass `EngineContract` in a test module and override its `engine` fixture.
 
-The tests need pytest and pytest-asyncio (in any of its modes): `pip install framehouse[testing]`. See docs/engines.md
-for an example.
+The tests need pytest and pytest-asyncio (in any of its modes): `pip install framehouse[testing]`.
+docs/writing-an-engine.md contains an example.
 """
 
 import asyncio

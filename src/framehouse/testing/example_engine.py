@@ -1,4 +1,4 @@
-"""A minimal example of an engine. Each image has a single shade of grey. docs/engines.md contains the same code."""
+"""A minimal example of an engine, with the code of docs/writing-an-engine.md. Each image has one shade of grey."""
 
 from collections.abc import AsyncIterator
 

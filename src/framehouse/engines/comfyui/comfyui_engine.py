@@ -51,7 +51,7 @@ class _Inputs:
 
 
 class ComfyUI:
-    """An engine that runs workflows on one or more ComfyUI servers. docs/comfyui.md explains the options.
+    """An engine that runs workflows on one or more ComfyUI servers. docs/engines/comfyui.md explains the options.
 
     The record of a job is saved before the job is placed. If a worker dies, the next worker finds the job by its
     record. A job that a server has lost is placed again, because a job costs nothing.

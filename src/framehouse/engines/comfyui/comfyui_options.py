@@ -60,7 +60,7 @@ def check_comfyui_options(
 ) -> ComfyUIOptions:
     """Check the options of a route from the configuration. Raises BadOption.
 
-    docs/comfyui.md explains the options.
+    docs/engines/comfyui.md explains the options.
     """
     if workflow is None and edit_workflow is None and expand_workflow is None:
         raise BadOption("comfyui needs at least one of the options workflow, edit_workflow and expand_workflow")

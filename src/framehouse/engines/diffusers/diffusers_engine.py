@@ -49,7 +49,7 @@ _open_engines: "weakref.WeakSet[Diffusers]" = weakref.WeakSet()
 class Diffusers:
     """An engine that generates images on `devices` with the weights of `model` at `revision`.
 
-    `model` is a Hugging Face repository or a local folder. docs/diffusers.md explains all options. The module
+    `model` is a Hugging Face repository or a local folder. docs/engines/diffusers.md explains all options. The module
     `model_defaults` defines the default options for each model.
     """
 

@@ -23,8 +23,8 @@ _MAX_PIXELS = 8192 * 8192
 class DiffusersOptions:
     """The options of a route. Each omitted option has the model's default value.
 
-    `docs/diffusers.md` explains the options. `devices` is empty for "auto". `max_input_images` is the value of the
-    route's option `max_references`. `lora_steps` is the number of steps in the name of a LoRA (see `Lora.steps`).
+    `docs/engines/diffusers.md` explains the options. `devices` is empty for "auto". `max_input_images` is the value of
+    the route's option `max_references`. `lora_steps` is the number of steps in the name of a LoRA (see `Lora.steps`).
     """
 
     model: str
@@ -104,8 +104,8 @@ def check_options(
 ) -> tuple[DiffusersOptions, set[str]]:
     """Check the options of a route from the configuration. Raises BadOption.
 
-    docs/diffusers.md explains the options. The module `model_defaults` defines the default options for each model.
-    Returns the options, and the names of the fields whose options were omitted.
+    docs/engines/diffusers.md explains the options. The module `model_defaults` defines the default options for each
+    model. Returns the options, and the names of the fields whose options were omitted.
     """
     model = check_model("model", model)
     upscaler = None if upscaler is None else check_model("upscaler", upscaler)

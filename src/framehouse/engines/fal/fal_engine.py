@@ -24,7 +24,7 @@ _CLOSE_TIMEOUT_S = 2.0
 
 
 class Fal:
-    """An engine that buys images from models on fal. docs/fal.md explains the options."""
+    """An engine that buys images from models on fal. docs/engines/fal.md explains the options."""
 
     __signature__ = inspect.signature(check_options)
 

@@ -63,7 +63,10 @@ def check_options(
     allow_private_addresses: object = False,
     convert_colours: object = True,
 ) -> FalOptions:
-    """Check the options of a route from the configuration. Raises BadOption. docs/fal.md explains the options."""
+    """Check the options of a route from the configuration. docs/engines/fal.md explains the options.
+
+    Raises BadOption.
+    """
     text_model, reference_model = _check_model("model", model), _check_model("edit_model", edit_model)
     if not text_model and not reference_model:
         raise BadOption("a route needs the option model, the option edit_model, or both")

@@ -39,7 +39,7 @@ _MAX_HEALTH_BYTES = 1_000_000
 
 
 class Gemini:
-    """An engine that buys images from the Gemini API. docs/gemini.md explains the options.
+    """An engine that buys images from the Gemini API. docs/engines/gemini.md explains the options.
 
     `model`: the name of the model, such as "gemini-2.5-flash-image".
     `api_key`: the key of the account.

@@ -38,7 +38,9 @@ _PROBE_SIZE = Size(512, 512)
 
 
 class OpenAIImages:
-    """An engine for one model on one or more servers of the same kind. docs/openai-images.md explains the options.
+    """An engine for one model on one or more servers of the same kind.
+
+    docs/engines/openai-images.md explains the options.
 
     The engine never repeats a request that a server may have accepted. If the response is lost, `generate` raises
     Unknown for a paid request, and Unavailable for a free request.

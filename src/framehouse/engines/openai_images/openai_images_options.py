@@ -86,7 +86,7 @@ def check_options(
 ) -> OpenAIImagesOptions:
     """Check the options of a route from the configuration. Raises BadOption.
 
-    docs/openai-images.md explains the options.
+    docs/engines/openai-images.md explains the options.
     """
     server_kind = KINDS.get(kind) if isinstance(kind, str) else None
     if server_kind is None:
