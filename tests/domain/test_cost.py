@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from framehouse.domain.cost import Cost, divide_cost, reported_cost
+from tests.support.misreported_costs import HEADER_VALUES, JSON_VALUES
 
 
 @pytest.mark.parametrize(
@@ -31,18 +32,31 @@ def test_a_number_or_a_text_with_a_number_is_a_cost(value: Any, expected: str) -
     assert -cost.amount.as_tuple().exponent <= 6  # type: ignore[operator]
 
 
-HOSTILE: list[Any] = [
-    None, True, False, -1, -0.01, "-1", "+1", float("nan"), float("inf"), float("-inf"), "NaN", "Infinity", "inf",
-    1_000_001, 1000000.5, "1000001", 1e300, "1e99", 10**5000, -(10**5000), "1" * 5000, "1e999999999", "0." + "1" * 5000,
-    "", " ", "0.04 USD", "$1", "1,5", "0.1, 0.2", "0x10", "1_000", "٣", ".5", "5.", "None", b"1", [1], [], {"amount": 1},
-    (1,), Decimal(1),
-]  # fmt: skip
+MORE_VALUES = [
+    1_000_001,
+    1_000_000.5,
+    "1000001",
+    "+1",
+    -(10**5000),
+    10**5000,
+    "1e999999999",
+    "0." + "1" * 5000,
+    " ",
+    "0.04 USD",
+    "$1",
+    "1_000",
+    "٣",
+    ".5",
+    "5.",
+    b"1",
+    (1,),
+    Decimal(1),
+]
 
 
-@pytest.mark.parametrize("value", HOSTILE, ids=lambda value: f"{type(value).__name__} {repr(value)[:20]}"
-                         if not isinstance(value, int) else f"int of {value.bit_length()} bits")  # fmt: skip
-def test_no_other_value_is_a_cost(value: Any) -> None:
-    assert reported_cost(value, "USD") is None
+def test_no_other_value_is_a_cost() -> None:
+    values = [*JSON_VALUES, *HEADER_VALUES, *MORE_VALUES]
+    assert [value for value in values if reported_cost(value, "USD")] == []
 
 
 def test_a_cost_can_be_reported_in_parts_of_its_currency() -> None:
