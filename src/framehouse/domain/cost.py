@@ -27,7 +27,7 @@ def reported_cost(value: object, currency: str, *, divisor: int = 1) -> Cost | N
 
     Returns None for every other value, for negative and non-finite numbers, and for an amount of more than one million.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+    if not isinstance(value, int | float | str):
         return None
     if isinstance(value, int) and not 0 <= value <= _MAX_AMOUNT * divisor:
         return None  # str() raises an error for a very long integer
