@@ -4,7 +4,6 @@ import base64
 import io
 import logging
 import re
-import tomllib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -23,36 +22,13 @@ from framehouse.engines.openai_images import OpenAIImages
 from framehouse.engines.openai_images.compatible_requests import nearest_ratio_name, nearest_size
 from framehouse.engines.option_checks import BadOption
 from framehouse.testing.engine_contract import EngineContract, generate, images
-from tests.support.compatible_server import KEY, SERVICES, CompatibleServer, serving
+from tests.support.compatible_server import KEY, PAGES, SERVICES, CompatibleServer, recipe, serving
 from tests.support.image_files import image_file
 from tests.support.in_process_deployment import MakeDeployment
-from tests.support.prose import ROOT
 from tests.support.sockets import free_port
 from tests.support.tasks import wait_for_task
 
-PAGES = {
-    "seedream": "seedream.md",
-    "azure": "azure.md",
-    "xai": "xai.md",
-    "zhipu": "zhipu.md",
-    "litellm": "litellm.md",
-    "aquiles": "aquiles-image.md",
-}
 ENGINE = "framehouse.engines.openai_images:OpenAIImages"
-
-
-def recipe(name: str, url: str) -> dict[str, Any]:
-    """The options of a recipe in the docs, with the URL, the model and the key of a stand-in."""
-    if name == "plain":
-        return {"kind": "compatible", "base_urls": [url], "model": "m", "api_key": KEY, "max_references": 4}
-    page = (ROOT / "docs" / "engines" / PAGES[name]).read_text()
-    (route,) = tomllib.loads(page.partition("```toml\n")[2].partition("```")[0])["models"]["kling-v3-omni"]["routes"]
-    assert route.pop("engine") == "openai_images"
-    documented, used = (urlsplit(address) for address in (*route["base_urls"], url))
-    if name != "azure":
-        assert documented.path == used.path
-    assert documented.query == used.query
-    return {**route, "base_urls": [url], "model": "m", "api_key": KEY}
 
 
 @asynccontextmanager

@@ -7,18 +7,29 @@ import asyncio
 import base64
 import io
 import random
+import tomllib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from PIL import Image
 
 from tests.support.openai_server import generated_file, parse_body, read_body, send
+from tests.support.prose import ROOT
 from tests.support.sockets import listening, read_head
 
 KEY = "s3cret-key"
+PAGES = {
+    "seedream": "seedream.md",
+    "azure": "azure.md",
+    "xai": "xai.md",
+    "zhipu": "zhipu.md",
+    "litellm": "litellm.md",
+    "aquiles": "aquiles-image.md",
+}
 _XAI_RATIOS = ("1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3", "2:1", "1:2", "19.5:9", "9:19.5", "20:9", "9:20")
 _AQUILES_SIZES = ("1024x1024", "1536x1024", "1024x1536", "256x256", "512x512", "1792x1024", "1024x1792")
 _ZHIPU_SIZES = ("1280x1280", "1568x1056", "1056x1568", "1472x1088", "1088x1472", "1728x960", "960x1728")
@@ -113,8 +124,10 @@ class CompatibleServer:
     Each request for images takes the next fault from `faults`; when the list is empty, the service works. A fault is
     a tuple of status, headers and body, a function that changes the entries of a successful response, or "cut"; None is
     no fault. `files` contains the downloadable images by path. A value is the status and the body of each download.
-    Each download takes the next status from `file_faults` instead, until the list is empty. Each request for images
-    takes `delay_s` seconds. `paid` counts the images that were generated, by prompt.
+    Each download takes the next status from `file_faults` instead, until the list is empty. `usage` is the field
+    `usage` of successful responses, and `headers` contains their additional headers. By default, a response contains
+    the usage and the headers of the real service. Each request for images takes `delay_s` seconds. `paid` counts the
+    images that were generated, by prompt.
     """
 
     service: Service
@@ -130,12 +143,28 @@ class CompatibleServer:
     max_active: int = 0
     delay_s: float = 0.0
     paid: Counter[str] = field(default_factory=Counter)
+    usage: Any = None
+    headers: dict[str, str] | None = None
 
     def paths(self) -> list[str]:
         return [request.path for request in self.requests]
 
     def fields(self, name: str) -> list[Any]:
         return [request.fields.get(name) for request in self.requests]
+
+
+def recipe(name: str, url: str) -> dict[str, Any]:
+    """The options of a recipe in the docs, with the URL, the model and the key of a stand-in."""
+    if name == "plain":
+        return {"kind": "compatible", "base_urls": [url], "model": "m", "api_key": KEY, "max_references": 4}
+    page = (ROOT / "docs" / "engines" / PAGES[name]).read_text()
+    (route,) = tomllib.loads(page.partition("```toml\n")[2].partition("```")[0])["models"]["kling-v3-omni"]["routes"]
+    assert route.pop("engine") == "openai_images"
+    documented, used = (urlsplit(address) for address in (*route["base_urls"], url))
+    if name != "azure":
+        assert documented.path == used.path
+    assert documented.query == used.query
+    return {**route, "base_urls": [url], "model": "m", "api_key": KEY}
 
 
 class Refused(Exception):
@@ -201,7 +230,27 @@ def _post(server: CompatibleServer, target: str, headers: dict[str, str], body: 
     server.paid[fields["prompt"]] += len(data)
     if fault == "cut":
         return 0, {}, b""
-    return 200, {}, {"created": 1, "data": fault(data) if fault else data}
+    usage, extra = _bill(service, len(data))
+    usage = usage if server.usage is None else server.usage
+    extra = extra if server.headers is None else server.headers
+    return 200, extra, {"created": 1, "data": fault(data) if fault else data, "usage": usage}
+
+
+def _bill(service: Service, images: int) -> tuple[dict[str, Any], dict[str, str]]:
+    """The field `usage`, and the additional headers, of a response with this number of images."""
+    tokens = {
+        "input_tokens": 20,
+        "input_tokens_details": {"text_tokens": 20, "image_tokens": 0},
+        "output_tokens": 1056 * images,
+        "total_tokens": 20 + 1056 * images,
+    }
+    if service is SERVICES["xai"]:
+        return {"cost_in_usd_ticks": 200_000_000 * images}, {}
+    if service is SERVICES["litellm"]:
+        return tokens, {"x-litellm-response-cost": f"{0.0423 * images}", "x-litellm-call-id": "c"}
+    if service is SERVICES["seedream"]:
+        return {"generated_images": images, "output_tokens": 16_384 * images, "total_tokens": 16_384 * images}, {}
+    return (tokens if service is SERVICES["azure"] else {}), {}
 
 
 def _json_references(service: Service, fields: dict[str, Any]) -> list[bytes]:

@@ -46,14 +46,16 @@ class FalServer:
     `fault` returns the fault of a step, or an empty string: the steps are "submit", "status", "result", "image",
     "initiate", "put" and "cancel". A fault is one of MISBEHAVIOURS or "half"; a tuple of status, headers and body,
     which is sent instead of the answer; or "late cut", after which a submitted request is processed. `change` changes
-    the results. While `gate` is closed, no request ends. While `submit_gate` is closed, no submit is answered. `paid`
-    counts the images that were requested without a clear refusal, by prompt.
+    the results. `units` is the header with the billed units of a result, or None to send no such header. While `gate`
+    is closed, no request ends. While `submit_gate` is closed, no submit is answered. `paid` counts the images that were
+    requested without a clear refusal, by prompt.
     """
 
     key: str = "id-1:s3cret"
     fault: Callable[[str], Any] = lambda step: ""
     change: Callable[[dict[str, Any]], Any] = lambda result: result
     polls: int = 1
+    units: str | None = None
     gate: asyncio.Event | None = None
     submit_gate: asyncio.Event | None = None
     url: str = ""
@@ -121,7 +123,8 @@ async def _serve(
         writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(content)}\r\n\r\n".encode() + content[:20])
         await writer.drain()
         return writer.transport.abort()
-    return await send(writer, status, answer)
+    units = {} if step != "result" or server.units is None else {"x-fal-billable-units": server.units}
+    return await send(writer, status, answer, units)
 
 
 def _step(method: str, path: str) -> str:

@@ -193,7 +193,13 @@ def image_part(file: bytes, **more: Any) -> dict[str, Any]:
 def image_answer(model: str, parts: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "candidates": [{"content": {"parts": parts, "role": "model"}, "finishReason": "STOP", "index": 0}],
-        "usageMetadata": {"promptTokenCount": 8, "candidatesTokenCount": 1290, "totalTokenCount": 1298},
+        "usageMetadata": {
+            "promptTokenCount": 8,
+            "candidatesTokenCount": 1290,
+            "totalTokenCount": 1298,
+            "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 8}],
+            "candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 1290}],
+        },
         "modelVersion": model,
         "responseId": "r",
     }

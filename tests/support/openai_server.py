@@ -59,14 +59,16 @@ class ModelServer:
     Each POST takes the next fault from `faults`; when the list is empty, the server works. A fault is one of "cut",
     "hang", "half", "html", "garbage", "few", "huge", "address" and "large image", or a tuple of status, headers and
     error message such as (503, {}, "…"); an empty string is no fault. References after the first `max_references` are
-    ignored. `edit_error` is the status and the message of every answer of /edits. While `gate` is closed, POSTs wait.
-    Each POST takes `delay_s` seconds. `paid` counts the images that were requested without a clear refusal, by prompt.
+    ignored. `usage` is the field `usage` of successful responses. `edit_error` is the status and the message of every
+    answer of /edits. While `gate` is closed, POSTs wait. Each POST takes `delay_s` seconds. `paid` counts the images
+    that were requested without a clear refusal, by prompt.
     """
 
     kind: str
     model: str = "m"
     faults: list[Any] = field(default_factory=list)
     max_references: int = 100
+    usage: Any = None
     edit_error: tuple[int, str] | None = None
     key: str = ""
     health: int = 200
@@ -226,7 +228,7 @@ def _generated(server: ModelServer, post: Post, fault: Any) -> bytes:
         generated_file(f"{sent['prompt']} {seed + k} ".encode() + references, width, height) for k in range(count)
     ]
     data = [{"b64_json": base64.b64encode(image).decode(), "revised_prompt": sent["prompt"]} for image in images]
-    return json.dumps({"created": 1, "data": data[1:] if fault == "few" else data}).encode()
+    return json.dumps({"created": 1, "data": data[1:] if fault == "few" else data, "usage": server.usage}).encode()
 
 
 def generated_file(content: bytes, width: int, height: int) -> bytes:

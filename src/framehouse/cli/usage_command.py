@@ -44,7 +44,8 @@ def usage(
 ) -> None:
     """Show the charges of accounts, newest first, and their sum in units.
 
-    Also shows what the images of routes with a price have cost the operator, by whole days.
+    Also shows what the images have cost the operator, by whole days. Only images of routes with a price, and images for
+    which the upstream reports a cost, have a known cost.
     """
     from datetime import UTC
 

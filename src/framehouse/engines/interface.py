@@ -201,7 +201,8 @@ class GeneratedImage:
     engine can return an upstream's file unchanged (`image_files.read_answer`). If the file already has the requested
     size, the worker usually does not have to decode the file.
 
-    `cost` is the cost of this image that the upstream has reported, or None.
+    `cost` is the cost of this image that the upstream has reported, or None. For a request with several images, it is
+    the share of this image (`domain.cost.divide_cost`).
     """
 
     index: int

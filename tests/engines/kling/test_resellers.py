@@ -817,10 +817,21 @@ def test_a_response_with_another_task_is_not_accepted(task_id: str) -> None:
 
 @pytest.mark.parametrize(
     ("reported", "expected"),
-    [("24", "8.000000"), (25, "8.333333"), ("1.5", "0.500000"), ("", None), ("-3", None), ("NaN", None), (None, None)],
+    [
+        ("24", ["8.000000"] * 3),
+        (25, ["8.333334", "8.333333", "8.333333"]),
+        ("1.5", ["0.500000"] * 3),
+        ("", None),
+        ("-3", None),
+        ("NaN", None),
+        (None, None),
+        (10**400, None),
+        ({"units": 3}, None),
+        ([3], None),
+    ],
 )
 async def test_the_units_that_the_upstream_has_charged_are_divided_among_the_images(
-    served: Upstream, reported: object, expected: str | None
+    served: Upstream, reported: object, expected: list[str] | None
 ) -> None:
     def rewrite(method: str, path: str, status: int, body: Any) -> tuple[int, Any]:
         if method == "GET" and path != PATH:
@@ -829,5 +840,5 @@ async def test_the_units_that_the_upstream_has_charged_are_divided_among_the_ima
 
     served.rewrite = rewrite
     generated = images(await generate_and_close(kling(served), task(shots=3, open_order=KlingRecord())))
-    costs = {(str(image.cost.amount), image.cost.currency) if image.cost else None for image in generated}
-    assert costs == {(expected, "units") if expected else None}
+    costs = [(str(image.cost.amount), image.cost.currency) if image.cost else None for image in generated]
+    assert costs == ([(share, "units") for share in expected] if expected else [None] * 3)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
+from framehouse.domain.cost import Cost, reported_cost
 from framehouse.domain.errors import Broken, Declined, Unavailable
 from framehouse.domain.field_reader import url_problem
 from framehouse.engines.error_replies import (
@@ -57,6 +58,17 @@ class RequestStatus:
 
     running: bool
     ended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FalResult:
+    """The result of a request: the answer of the model, and the units that fal charges, or None if they are not known.
+
+    The meaning of a unit depends on the model. A unit can be an image, a megapixel or a second of computing time.
+    """
+
+    answer: Mapping[str, Any]
+    cost: Cost | None
 
 
 class RequestFailed(Exception):
@@ -115,7 +127,7 @@ class FalQueue:
             return FalQueryFailed(f"did not return the status of the request (HTTP {reply.status})")
         return RequestStatus(running=state == "IN_PROGRESS", ended=state not in ("IN_QUEUE", "IN_PROGRESS"))
 
-    async def result(self, order: FalOrder, hidden: Iterable[str]) -> Mapping[str, Any] | FalQueryFailed:
+    async def result(self, order: FalOrder, hidden: Iterable[str]) -> FalResult | FalQueryFailed:
         """Return the result of a request that has ended.
 
         Raises Declined or Broken if the model refused the request, and RequestFailed if fal could not process it.
@@ -127,7 +139,9 @@ class FalQueue:
         except (NotAccepted, OutcomeUnknown) as error:
             return FalQueryFailed(error.reason)
         if reply.status == 200:
-            return _object(reply.body) or FalQueryFailed("sent an invalid result")
+            answer = _object(reply.body)
+            cost = reported_cost(reply.headers.get("x-fal-billable-units"), "units")
+            return FalResult(answer, cost) if answer else FalQueryFailed("sent an invalid result")
         return _failed_result(reply, (*hidden, self._api_key))
 
     async def cancel(self, order: FalOrder) -> None:

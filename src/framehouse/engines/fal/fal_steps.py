@@ -18,6 +18,7 @@ import pybase64
 from numpy.typing import NDArray
 
 from framehouse.adapters.fetch import FetchFailed, fetch, host_of
+from framehouse.domain.cost import divide_cost
 from framehouse.domain.errors import Broken, Declined, FramehouseError, Unavailable, Unknown
 from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import largest_within
@@ -25,7 +26,7 @@ from framehouse.engines.arrange import arrange_images, build_prompt
 from framehouse.engines.fal.fal_arguments import fill_in, placeholder_values
 from framehouse.engines.fal.fal_options import FalOptions
 from framehouse.engines.fal.fal_orders import FalOrder, data_from_order
-from framehouse.engines.fal.fal_queue import FalQueryFailed, FalQueue, RequestFailed
+from framehouse.engines.fal.fal_queue import FalQueryFailed, FalQueue, FalResult, RequestFailed
 from framehouse.engines.http_exchange import NotAccepted, OutcomeUnknown
 from framehouse.engines.image_files import MAX_ANSWER_BYTES, Png, read_answer
 from framehouse.engines.interface import Batch, BatchLost, GeneratedImage, OpenOrder, Progress
@@ -85,11 +86,13 @@ class FalOrderExecution:
             async with aclosing(self._poll()) as polls:
                 async for progress in polls:
                     yield progress
-            images = await self._read_result()
+            result = await self._read_result()
+            images = _images_in(result.answer)
+            costs = divide_cost(result.cost, min(len(images), len(self._order.shots)))
             for position, index in enumerate(self._order.shots):
                 if index in missing:
                     image = await self._image(images, position)
-                    yield GeneratedImage(index, image, self._facts())
+                    yield GeneratedImage(index, image, self._facts(), costs[position])
 
     def _facts(self) -> dict[str, object]:
         sheet = {"contact_sheet": self._contact_sheet} if self._contact_sheet else {}
@@ -200,8 +203,8 @@ class FalOrderExecution:
             await self._open_order.pause(pause_s)
             pause_s = min(_LONGEST_POLL_S, pause_s * _POLL_GROWTH)
 
-    async def _read_result(self) -> Sequence["_ReturnedImage"]:
-        """Return the images in the result of the request. Raises Unavailable, Unknown, Declined and Broken."""
+    async def _read_result(self) -> FalResult:
+        """Return the result of the request. Raises Unavailable, Unknown, Declined and Broken."""
         pause_s, began = _FIRST_POLL_S, time.monotonic()
         while True:
             try:
@@ -211,7 +214,7 @@ class FalOrderExecution:
                 await self._open_order.give_up(reason)
                 raise Unavailable(reason) from error
             if not isinstance(answer, FalQueryFailed):
-                return _images_in(answer)
+                return answer
             self._check_outage(answer, began)
             await self._open_order.pause(pause_s)
             pause_s = min(_LONGEST_POLL_S, pause_s * _POLL_GROWTH)

@@ -18,6 +18,7 @@ from framehouse.domain.errors import Broken, Declined
 from framehouse.engines.error_replies import KEY_COOLDOWN_S, ErrorDetails, error_details, error_from_details
 from framehouse.engines.http_exchange import NotAccepted, Reply, one_line
 from framehouse.engines.image_files import Png, read_answer
+from framehouse.engines.token_prices import Tokens, token_count
 
 _MAX_WAIT_S = 3600.0
 _REFUSALS = {
@@ -40,14 +41,16 @@ _DELAY = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)s")
 
 @dataclass(frozen=True, slots=True)
 class GeminiImage:
-    """An image of the Gemini API. `model` is the model that generated it, and `tokens` the number of billed tokens.
+    """An image of the Gemini API. `model` is the model that generated it, and `total_tokens` the number of all tokens.
 
-    `model` is empty and `tokens` is 0 if the response does not contain this information.
+    `model` is empty and `total_tokens` is 0 if the response does not contain this information. `tokens` contains the
+    tokens by type, or is None if they are not known.
     """
 
     image: NDArray[np.uint8] | Png
     model: str
-    tokens: int
+    total_tokens: int
+    tokens: Tokens | None
 
 
 def read_image(body: bytes, hidden: Iterable[str]) -> GeminiImage:
@@ -73,12 +76,41 @@ def read_image(body: bytes, hidden: Iterable[str]) -> GeminiImage:
     except (ValueError, TypeError) as error:
         raise Broken("Gemini returned an image that is not valid base64") from error
     model = _mapping(answer).get("modelVersion")
-    tokens = _mapping(_mapping(answer).get("usageMetadata")).get("totalTokenCount")
+    usage = _mapping(_mapping(answer).get("usageMetadata"))
+    total = usage.get("totalTokenCount")
     return GeminiImage(
         read_answer(file),
         one_line(model) if isinstance(model, str) else "",
-        tokens if isinstance(tokens, int) else 0,
+        total if isinstance(total, int) else 0,
+        _tokens(usage),
     )
+
+
+def _tokens(usage: Mapping[str, Any]) -> Tokens | None:
+    """Return the numbers of tokens, or None if they are not known.
+
+    An output whose type is not specified is the image. Thoughts are text.
+    """
+    try:
+        sent, returned = token_count(usage.get("promptTokenCount")), token_count(usage.get("candidatesTokenCount"))
+        sent_images = _image_tokens(usage.get("promptTokensDetails"), default=0)
+        returned_images = _image_tokens(usage.get("candidatesTokensDetails"), default=returned)
+        return Tokens(
+            text_input=token_count(sent - sent_images),
+            image_input=sent_images,
+            text_output=token_count(returned - returned_images) + token_count(usage.get("thoughtsTokenCount", 0)),
+            image_output=returned_images,
+        )
+    except ValueError:
+        return None
+
+
+def _image_tokens(details: object, *, default: int) -> int:
+    """Return the number of tokens of images in a list of numbers by modality. Returns `default` without a list."""
+    if not isinstance(details, list):
+        return default
+    entries = [_mapping(entry) for entry in details]
+    return sum(token_count(entry.get("tokenCount")) for entry in entries if entry.get("modality") == "IMAGE")
 
 
 def _missing_image(

@@ -27,6 +27,7 @@ from framehouse.engines.option_checks import (
 )
 from framehouse.engines.paid_account import PaidAccount
 from framehouse.engines.recorded_request import check_recorded_request, recorded_request
+from framehouse.engines.token_prices import check_token_prices
 from framehouse.engines.unsaved_order import UnsavedOrder
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Gemini:
     `cite`: the text that refers to an input image in a prompt.
     `timeout_s`: the time limit for a response.
     `convert_colours`: true to convert references with a colour profile other than sRGB.
+    `token_prices`: the prices of tokens, from which the cost of an image is calculated.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Gemini:
         cite: str = "image {}",
         timeout_s: float = 300,
         convert_colours: bool = True,
+        token_prices: object = None,
     ) -> None:
         if not isinstance(model, str) or not _MODEL.fullmatch(model):
             raise BadOption('model must be the name of a model, such as "gemini-2.5-flash-image"')
@@ -81,6 +84,7 @@ class Gemini:
         self._cite = check_cite(cite)
         self._timeout_s = check_number("timeout_s", timeout_s, 0.1, 7200)
         self._convert_colours = check_bool("convert_colours", convert_colours, True)
+        self._token_prices = check_token_prices(token_prices)
         self._account = PaidAccount("Gemini", concurrency=self._concurrency)
         self._client: httpx.AsyncClient | None = None
 
@@ -107,11 +111,13 @@ class Gemini:
             if shows_first_frame and not first_frame:
                 first_frame = await asyncio.to_thread(answer_file, returned.image)
             facts: dict[str, object] = {"generated_by": returned.model or self._model}
-            if returned.tokens:
-                facts["tokens"] = returned.tokens
+            if returned.total_tokens:
+                facts["tokens"] = returned.total_tokens
             if arranged.contact_sheet:
                 facts["contact_sheet"] = arranged.contact_sheet
-            yield GeneratedImage(shot.index, returned.image, facts)
+            prices, tokens = self._token_prices, returned.tokens
+            cost = prices.cost(tokens) if prices and tokens else None
+            yield GeneratedImage(shot.index, returned.image, facts, cost)
             await open_order.save({})
 
     async def _buy_image(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framehouse.adapters.fetch import FetchFailed, fetch, host_of
-from framehouse.domain.cost import Cost
+from framehouse.domain.cost import divide_cost
 from framehouse.domain.errors import Broken, Declined, Unavailable, Unknown
 from framehouse.domain.outcome import MAY_BE_PAID
 from framehouse.engines.image_files import MAX_ANSWER_BYTES, Png, read_answer
@@ -101,6 +101,7 @@ class OrderExecution:
             self._ended = True
             await self._release_places(account)
             urls = {self._order.shots[place]: url for place, url in self._images(task).items()}
+            costs = dict(zip(urls, divide_cost(task.cost, len(urls)), strict=True))
             failures: list[Broken | Unknown] = []
             for position, index in enumerate(self._order.shots):
                 if index in missing and index in urls:
@@ -110,7 +111,7 @@ class OrderExecution:
                         failures.append(error)
                         continue
                     facts: dict[str, object] = {"upstream_model": self._settings.model or self._batch.model}
-                    yield GeneratedImage(index, image, facts, _cost_per_image(task, len(urls)))
+                    yield GeneratedImage(index, image, facts, costs[index])
         if failures:
             raise next((error for error in failures if isinstance(error, Unknown)), failures[0])
         self.not_generated = missing - set(urls)
@@ -414,8 +415,3 @@ def _absolute(base: str, url: str) -> str:
         return urljoin(base, url)
     except ValueError:
         return url  # an invalid URL, for which `fetch` raises FetchFailed
-
-
-def _cost_per_image(task: UpstreamTask, images: int) -> Cost | None:
-    """Return the share of an image in the units that the upstream has charged for the task."""
-    return None if task.units is None else Cost(round(task.units / images, 6), "units")

@@ -10,12 +10,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any
+
+from framehouse.domain.cost import Cost, reported_cost
 
 _MAX_MESSAGE_CHARACTERS = 300
 _MAX_DEPTH = 4
-_UNITS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?")
 _MIN_EXTERNAL_ID = 16
 """The smallest length of our own external ids. Task ids of upstreams may be shorter."""
 _SUCCESS_WORDS = frozenset({"success", "succeed", "succeeded", "ok"})
@@ -122,7 +122,7 @@ class UpstreamTask:
     """The upstream's description of a task. `status` is `processing`, `succeed` or `failed`.
 
     `images` contains the URLs of the images by their place in the order. The URLs may be relative, or `data:` URLs.
-    `units` is the number of units that the upstream has charged for the task, or None if it is not known.
+    `cost` is the number of units that the upstream has charged for the task, or None if it is not known.
     """
 
     task_id: str
@@ -131,7 +131,7 @@ class UpstreamTask:
     progress: float = 0.0
     images: Mapping[int, str] = field(default_factory=dict)
     external_id: str = ""
-    units: Decimal | None = None
+    cost: Cost | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,13 +346,8 @@ def parse_task(data: Mapping[str, Any], *, queried_id: str = "") -> UpstreamTask
     for holder in _nested(data):
         results = (holder[name] for name in ("task_result", "result", "output", *_RESULT_NAMES) if holder.get(name))
         images = images or next((found for value in results if (found := _images_by_place(value))), {})
-    return UpstreamTask(task_id, status, message, share, images, _external_id(data), _units(data))
-
-
-def _units(data: Mapping[str, Any]) -> Decimal | None:
-    """Return the units that an upstream has charged for a task, or None if they are not known."""
-    text = str(data.get("final_unit_deduction", ""))
-    return Decimal(text) if _UNITS.fullmatch(text) else None
+    cost = reported_cost(data.get("final_unit_deduction"), "units")
+    return UpstreamTask(task_id, status, message, share, images, _external_id(data), cost)
 
 
 def _images_by_place(result: object) -> dict[int, str]:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from framehouse.domain.cost import Cost, divide_cost
 from framehouse.domain.errors import Broken, Declined, Unavailable, Unknown
 from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import Size
@@ -19,9 +20,11 @@ from framehouse.engines.interface import Abilities, Batch, GeneratedImage, Healt
 from framehouse.engines.openai_images.compatible_requests import nearest_size, series_length, series_shot
 from framehouse.engines.openai_images.openai_images_options import check_options
 from framehouse.engines.openai_images.replica_probes import ReplicaProbes
+from framehouse.engines.openai_images.reported_costs import cost_of_request
 from framehouse.engines.openai_images.returned_images import (
     DownloadFailed,
     ReturnedImage,
+    ReturnedImages,
     decode_images,
     read_images,
 )
@@ -78,7 +81,8 @@ class OpenAIImages:
         while missing:
             yield Progress(1 - len(missing) / len(batch.shots))
             shots = self._next_group(batch, missing, first_frame)
-            returned, facts = await self._generate_group(batch, shots, first_frame, open_order)
+            returned, cost, facts = await self._generate_group(batch, shots, first_frame, open_order)
+            shares = iter(divide_cost(cost, len([image for image in returned if image])))
             for shot, image in zip(shots, returned, strict=False):
                 if image is None:
                     continue
@@ -86,7 +90,7 @@ class OpenAIImages:
                     first_frame = await asyncio.to_thread(answer_file, image.image)
                 missing.remove(shot)
                 revised = {"revised_prompt": image.prompt} if image.prompt else {}
-                yield GeneratedImage(shot.index, image.image, {**facts, **revised})
+                yield GeneratedImage(shot.index, image.image, {**facts, **revised}, next(shares))
             await open_order.save({})
 
     def _next_group(self, batch: Batch, shots: Sequence[Shot], first_frame: bytes) -> Sequence[Shot]:
@@ -111,8 +115,8 @@ class OpenAIImages:
 
     async def _generate_group(
         self, batch: Batch, shots: Sequence[Shot], first_frame: bytes, open_order: OpenOrder
-    ) -> tuple[Sequence[ReturnedImage | None], dict[str, object]]:
-        """Return the images of the shots, and additional metadata for these images. See `_request_images`.
+    ) -> tuple[Sequence[ReturnedImage | None], Cost | None, dict[str, object]]:
+        """Return the images of the shots, their cost, and additional metadata. See `_request_images`.
 
         Another replica is tried only if nothing was sent to the previous replica, or if the previous replica clearly
         refused the request. If the batch has references or elements, replicas that accept no references are skipped.
@@ -153,11 +157,11 @@ class OpenAIImages:
         first_frame: bytes,
         max_references: int,
         open_order: OpenOrder,
-    ) -> tuple[Sequence[ReturnedImage | None], dict[str, object]]:
-        """Record and send one POST request for the shots, and return their images and additional metadata.
+    ) -> tuple[Sequence[ReturnedImage | None], Cost | None, dict[str, object]]:
+        """Record and send one POST request for the shots. Returns their images, their cost and additional metadata.
 
-        At least one image is returned. If the kind is `compatible`, images can be missing at the end, and the other
-        missing images are None.
+        The cost is the cost of the whole request, or None if it is not known. At least one image is returned. If the
+        kind is `compatible`, images can be missing at the end, and the other missing images are None.
 
         Raises NotAccepted, OutcomeUnknown, Declined and Broken.
         """
@@ -181,7 +185,7 @@ class OpenAIImages:
         try:
             async with recorded_request(open_order, shots):
                 request_url, reply = await self._client.request_images(replica.url, request, files, mask)
-                images = await self._read_reply(replica, reply, request_url, len(shots), hidden)
+                answer = await self._read_reply(replica, reply, request_url, len(shots), hidden)
         except Broken as error:
             replica.last_problem = error.message
             raise
@@ -191,19 +195,20 @@ class OpenAIImages:
         replica.responded, replica.last_problem = True, ""
         returned = [
             image and ReturnedImage(image.image, image.prompt if image.prompt != request.prompt else "")
-            for image in images
+            for image in answer.images
         ]
+        cost = cost_of_request(reply.headers, answer.usage, self._options.token_prices)
         facts: dict[str, object] = {"server": self._kind.name, "generated_by": self._options.model}
         has_size = not (self._options.compatible and self._options.compatible.ratios)
         if size != batch.size and has_size:
             facts["generated_size"] = f"{size.width}x{size.height}"
         if arranged.contact_sheet:
             facts["contact_sheet"] = arranged.contact_sheet
-        return returned, facts
+        return returned, cost, facts
 
     async def _read_reply(
         self, replica: Replica, reply: Reply, request_url: str, count: int, hidden: dict[str, str]
-    ) -> Sequence[ReturnedImage | None]:
+    ) -> ReturnedImages:
         """Return the images in a response, as described in `_request_images`.
 
         Raises NotAccepted, OutcomeUnknown, Declined and Broken.
@@ -213,12 +218,12 @@ class OpenAIImages:
         if not self._options.compatible:
             return await asyncio.to_thread(decode_images, reply.body, count)
         try:
-            images = await read_images(reply.body, count, request_url=request_url, hidden=hidden)
+            answer = await read_images(reply.body, count, request_url=request_url, hidden=hidden)
         except DownloadFailed as error:
             if self._options.paid or error.retry:
                 raise OutcomeUnknown(error.reason) from error
             raise Broken(f"{replica.public_name} {error.reason}") from error
-        returned = len([image for image in images if image])
+        returned = len([image for image in answer.images if image])
         if returned < count:
             log.warning(
                 "%s: the server returned %d of %d images; further requests generate the missing images",
@@ -226,7 +231,7 @@ class OpenAIImages:
                 returned,
                 count,
             )
-        return images
+        return answer
 
     def _requested_size(self, batch: Batch) -> Size:
         """Return the size to request. It can have another aspect ratio than the size of the batch."""

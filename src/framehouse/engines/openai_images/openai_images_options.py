@@ -22,6 +22,7 @@ from framehouse.engines.option_checks import (
     check_number,
     check_urls,
 )
+from framehouse.engines.token_prices import TokenPrices, check_token_prices
 
 _OPENAI_URL = "https://api.openai.com/v1"
 _EXAMPLE_URL = "http://gpu-1:30000/v1"
@@ -53,6 +54,7 @@ class OpenAIImagesOptions:
     masks: bool
     convert_colours: bool
     max_n: int
+    token_prices: TokenPrices | None
     compatible: CompatibleOptions | None
 
 
@@ -74,6 +76,7 @@ def check_options(
     probe: object = None,
     masks: object = None,
     convert_colours: object = None,
+    token_prices: object = None,
     api_key_header: object = None,
     response_format: object = None,
     sizes: object = None,
@@ -140,6 +143,7 @@ def check_options(
         masks=uses_masks,
         convert_colours=check_bool("convert_colours", convert_colours, True),
         max_n=check_max_n(max_n, server_kind.max_n),
+        token_prices=check_token_prices(token_prices),
         compatible=compatible,
     )
 

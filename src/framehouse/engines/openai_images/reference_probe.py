@@ -96,7 +96,9 @@ async def _try_edit(
 
 def decode_single_image(body: bytes) -> ReturnedImage:
     """Return the image in the response to a probe request. Blocks the calling thread."""
-    return decode_images(body, 1)[0]
+    (image,) = decode_images(body, 1).images
+    assert image is not None  # only `read_images` returns None for an image
+    return image
 
 
 def _same_image(one: ReturnedImage, other: ReturnedImage) -> bool:

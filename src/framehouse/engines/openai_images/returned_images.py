@@ -40,6 +40,14 @@ class ReturnedImage:
 
 
 @dataclass(frozen=True, slots=True)
+class ReturnedImages:
+    """The images of a response, and the value of its field `usage`, or None if it has no such field."""
+
+    images: Sequence[ReturnedImage | None]
+    usage: object
+
+
+@dataclass(frozen=True, slots=True)
 class _Item:
     """An entry of a response: the file of an image, or the URL of the file."""
 
@@ -48,12 +56,12 @@ class _Item:
     prompt: str
 
 
-def decode_images(body: bytes, count: int) -> Sequence[ReturnedImage]:
+def decode_images(body: bytes, count: int) -> ReturnedImages:
     """Return the images in a response, in order. Blocks the calling thread.
 
     Raises Broken unless the response contains exactly `count` images in base64 and each image can be decoded.
     """
-    items = _entries(body)
+    items, usage = _entries(body)
     if len(items) != count:
         raise Broken(f"the model server returned {len(items)} images instead of {count}")
     decoded = []
@@ -66,12 +74,10 @@ def decode_images(body: bytes, count: int) -> Sequence[ReturnedImage]:
         except ValueError as error:
             raise Broken("the model server returned an image that is not valid base64") from error
         decoded.append(ReturnedImage(read_answer(file), _prompt_of(item)))
-    return decoded
+    return ReturnedImages(decoded, usage)
 
 
-async def read_images(
-    body: bytes, count: int, *, request_url: str, hidden: Mapping[str, str]
-) -> Sequence[ReturnedImage | None]:
+async def read_images(body: bytes, count: int, *, request_url: str, hidden: Mapping[str, str]) -> ReturnedImages:
     """Return at least one and at most `count` images of a response, in order. The result contains None for each entry
     of the response that contains an error instead of an image.
 
@@ -79,7 +85,7 @@ async def read_images(
     response contains no image, raises the first error. Raises Broken if an image cannot be decoded, and
     DownloadFailed if an image cannot be downloaded.
     """
-    items = await asyncio.to_thread(_read_items, body, count, hidden)
+    items, usage = await asyncio.to_thread(_read_items, body, count, hidden)
     files = await asyncio.gather(
         *(_download(request_url, item.url) for item in items if item and item.url),
         return_exceptions=True,
@@ -88,18 +94,21 @@ async def read_images(
         if isinstance(failure, BaseException):
             raise failure
     downloaded = iter([file for file in files if isinstance(file, bytes)])
-    return [
+    images = [
         ReturnedImage(await asyncio.to_thread(read_answer, next(downloaded) if item.url else item.file), item.prompt)
         if item
         else None
         for item in items
     ]
+    return ReturnedImages(images, usage)
 
 
-def _read_items(body: bytes, count: int, hidden: Mapping[str, str]) -> Sequence[_Item | None]:
+def _read_items(body: bytes, count: int, hidden: Mapping[str, str]) -> tuple[Sequence[_Item | None], object]:
+    """Return the entries of a response, and the value of its field `usage`."""
     items: list[_Item | None] = []
     errors: list[Declined | Broken] = []
-    for entry in _entries(body):
+    entries, usage = _entries(body)
+    for entry in entries:
         if error := error_from_item(entry, hidden):
             errors.append(error)
             items.append(None)
@@ -118,17 +127,18 @@ def _read_items(body: bytes, count: int, hidden: Mapping[str, str]) -> Sequence[
     if not any(items):
         declined = [error for error in errors if isinstance(error, Declined)]
         raise next(iter(declined or errors), Broken("the model server returned no image"))
-    return items
+    return items, usage
 
 
-def _entries(body: bytes) -> list[Mapping[str, object]]:
+def _entries(body: bytes) -> tuple[list[Mapping[str, object]], object]:
     try:
-        data = from_json(body)["data"]  # from_json parses base64 images ten times as fast as the json module
+        answer = from_json(body)  # from_json parses base64 images ten times as fast as the json module
+        data = answer["data"]
     except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise Broken(_NOT_THE_FORMAT) from error
     if not isinstance(data, list) or not all(isinstance(item, dict) for item in data):
         raise Broken(_NOT_THE_FORMAT)
-    return data
+    return data, answer.get("usage")
 
 
 def _prompt_of(item: Mapping[str, object]) -> str:
