@@ -273,9 +273,11 @@ async def test_in_a_terminal_each_account_is_tried_only_after_a_yes(tmp_path: Pa
     async with one_of_each() as each:
         keys = {"OPENAI_API_KEY": each.openai.key, "FAL_KEY": each.fal.key}
         variables = each.urls | keys | {"TERM": "xterm", "COLUMNS": "80"}
-        command = _command_in_empty_home(tmp_path, *NOTHING, variables=variables)
+        words = ("--comfyui", each.comfyui.url, "--server", "http://127.0.0.1:9")
+        command = _command_in_empty_home(tmp_path, *words, variables=variables)
         output = await asyncio.to_thread(_answer_in_terminal, *command, {"OPENAI_API_KEY)?": "\n", "FAL_KEY)?": "y\n"})
         assert (each.openai.posts, each.fal.submits) == ([], 1)
+    assert "add --workflow FILE" in output.partition("Generate an image with OpenAI")[0]
     assert "(OPENAI_API_KEY): found, but not tried" in output
     assert "(FAL_KEY): works" in output
 

@@ -81,6 +81,10 @@ def run_setup(
     )
     with Console(stderr=True, quiet=as_json).status("Looking for GPUs, servers and accounts"):
         candidates = asyncio.run(search)
+    if sys.stdin.isatty() and not yes:
+        for candidate in candidates:
+            if candidate.missing:  # printed before the questions, so that a user can stop before an image costs money
+                echo(f"{candidate.title}: {candidate.missing}", err=True)
     chosen = [candidate for candidate in candidates if candidate.route and (yes or _is_wanted(candidate))]
     if chosen:  # an image that cannot be saved may already be paid for
         check_writable(out, "--out")
@@ -242,7 +246,10 @@ def _toml(value: object) -> str:
 
 def _as_text(attempts: Sequence[Attempt]) -> str:
     if not attempts:
-        return "No GPU, no ComfyUI, no model server and no key in the environment was found."
+        return (
+            "No GPU, no ComfyUI, no model server and no key in the environment was found. "
+            "Start a server, or set the key of an account, such as OPENAI_API_KEY (docs/setup.md)."
+        )
     lines = [f"{attempt.candidate.title}: {_result(attempt)}" for attempt in attempts]
     if not sys.stdin.isatty() and any(_is_untried_account(attempt) for attempt in attempts):
         lines.append("Accounts may charge for an image. To try them, run the command in a terminal, or add --yes.")
