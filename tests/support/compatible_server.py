@@ -119,7 +119,7 @@ Change = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
 
 @dataclass
 class CompatibleServer:
-    """The state of a stand-in.
+    """The state of a stand-in, which has one model.
 
     Each request for images takes the next fault from `faults`; when the list is empty, the service works. A fault is
     a tuple of status, headers and body, a function that changes the entries of a successful response, or "cut"; None is
@@ -131,6 +131,7 @@ class CompatibleServer:
     """
 
     service: Service
+    model: str = "m"
     url: str = ""
     faults: list[Any] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
@@ -266,7 +267,7 @@ def _data(
     service = server.service
     if unknown := set(fields) - (service.form_fields if is_form else service.fields):
         raise Refused(f"unknown fields: {', '.join(sorted(unknown))}")
-    if fields.get("model") != "m" or not fields.get("prompt"):
+    if fields.get("model") != server.model or not fields.get("prompt"):
         raise Refused("model and prompt are required")
     if is_form != edit and service.part:
         raise Refused("edits are forms, and generations are JSON")

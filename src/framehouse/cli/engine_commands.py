@@ -1,10 +1,10 @@
 """The `framehouse engine …` commands."""
 
-from pathlib import Path
+from typing import Any
 
 import click
 
-from framehouse.cli.options import data_options, json_option
+from framehouse.cli.options import data_options, json_option, out_option
 
 
 @click.group()
@@ -22,26 +22,13 @@ def engine() -> None:
     metavar="N",
     help="Also generate N images at the same time, and report the images per minute.",
 )
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("engine-test"),
-    show_default=True,
-    help="Folder for the images, the contact sheet and the report. Files of earlier tests are replaced.",
+@out_option(
+    "engine-test", "Folder for the images, the contact sheet and the report. Files of earlier tests are replaced."
 )
 @click.option("--yes", is_flag=True, help="Do not ask before generating images that may cost money.")
 @data_options
 @json_option
-def test_engine(
-    route: str | None,
-    model: str | None,
-    images: int,
-    out: Path,
-    yes: bool,
-    data_dir: Path | None,
-    config: Path | None,
-    as_json: bool,
-) -> None:
+def test_engine(**options: Any) -> None:
     """Generate one image of each kind with the engine of ROUTE, and report what to change.
 
     The kinds are text, two references, a series, 2k and an expansion. Without ROUTE, the first route of the first model
@@ -52,6 +39,4 @@ def test_engine(
     """
     from framehouse.cli.engine_test import run_engine_test
 
-    run_engine_test(
-        route, model=model, images=images, out=out, yes=yes, data_dir=data_dir, config=config, as_json=as_json
-    )
+    run_engine_test(**options)

@@ -1,6 +1,7 @@
 """The implementation of `framehouse engine test`: run the trials of an engine, and write the report."""
 
 import asyncio
+import logging
 import platform
 import sys
 import time
@@ -21,10 +22,11 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from framehouse import __version__
 from framehouse.adapters.images.image_upscaler import ImageUpscaler
 from framehouse.cli import EXIT_INTERRUPTED
-from framehouse.cli.contact_sheet import contact_sheet
+from framehouse.cli.contact_sheet import write_contact_sheet
 from framehouse.cli.engine_trials import TrialResult, advice, plan_trials
 from framehouse.cli.generate_images import cancel_on_signals
 from framehouse.cli.output import EXIT_FAILED, Problem, echo, print_json
+from framehouse.cli.output_files import check_writable, write_file
 from framehouse.domain.errors import Failed, Postponed
 from framehouse.domain.sizes import Size
 from framehouse.engines.interface import Batch, GeneratedImage, HealthCheck
@@ -58,8 +60,8 @@ class Report:
 
 
 def run_engine_test(
-    route: str | None,
     *,
+    route: str | None,
     model: str | None,
     images: int,
     out: Path,
@@ -68,6 +70,7 @@ def run_engine_test(
     config: Path | None,
     as_json: bool,
 ) -> None:
+    hide_engine_logs()
     settings = load_settings(config, data_dir=data_dir)
     trust_configured_certificates(settings)
     registry = open_registry(settings.served_models(), settings.worker_labels)
@@ -78,16 +81,14 @@ def run_engine_test(
             raise Problem(f"{may_cost} To generate them, add --yes.")
         if not click.confirm(f"{may_cost} Continue?", err=True):
             raise Problem("Nothing was generated.")
+    check_writable(out, "--out")
+    if (out / _REPORT).exists():  # this folder belongs to an earlier test
+        for pattern in _FILES_OF_EARLIER_TESTS:
+            for file in out.glob(pattern):
+                file.unlink()
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        if (out / _REPORT).exists():  # this folder belongs to an earlier test
-            for pattern in _FILES_OF_EARLIER_TESTS:
-                for file in out.glob(pattern):
-                    file.unlink()
         report = uvloop.run(_test(model_name, chosen, images, out, open_upscaler(settings), quiet=as_json))
         _write(report, out)
-    except OSError as error:
-        raise Problem(f"Cannot write to {out}: {error.strerror}. Choose another folder with --out.") from error
     except asyncio.CancelledError:
         raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
     if as_json:
@@ -96,6 +97,11 @@ def run_engine_test(
         echo(_as_text(report, out))
     if report.failed:
         raise click.exceptions.Exit(EXIT_FAILED)
+
+
+def hide_engine_logs() -> None:
+    """Do not print the log lines of engines, because the output of the command contains their errors."""
+    logging.getLogger("framehouse").addHandler(logging.NullHandler())
 
 
 def _choose(registry: Registry, route: str | None, model: str | None) -> tuple[str, Route]:
@@ -213,15 +219,15 @@ def save_image(
     finished = finish(
         generated.image, batch.size, facts, finishing, watermark=False, original=original, upscaled=upscaled
     )
-    path.write_bytes(finished.content)
+    write_file(path, finished.content)
 
 
 def _write(report: Report, out: Path) -> None:
     """Write the report and the contact sheet."""
-    (out / _REPORT).write_text(_as_markdown(report))
+    write_file(out / _REPORT, _as_markdown(report).encode())
     if report.files:
-        sheet = contact_sheet([path for _, path in report.files], [name for name, _ in report.files])
-        sheet.save(out / "contact-sheet.png")
+        files, names = [path for _, path in report.files], [name for name, _ in report.files]
+        write_contact_sheet(out / "contact-sheet.png", files, names)
 
 
 def _rows(report: Report) -> list[tuple[str, str, str, str, str, str]]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from framehouse.cli.options import data_options, json_option
+from framehouse.cli.options import data_options, json_option, out_option
 
 
 @click.command()
@@ -65,13 +65,7 @@ from framehouse.cli.options import data_options, json_option
     metavar="NAME",
     help="Name of a configured model. [default: kling-v3-omni, or the default of the endpoint that the options need]",
 )
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("out"),
-    show_default=True,
-    help="Folder for the images.",
-)
+@out_option("out", "Folder for the images.")
 @click.option(
     "--server",
     envvar="FRAMEHOUSE_SERVER",

@@ -1,7 +1,6 @@
 """The implementation of `framehouse generate`: submit a task, show the progress, and save the images."""
 
 import asyncio
-import io
 import math
 import re
 import signal
@@ -17,10 +16,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from framehouse.cli import EXIT_INTERRUPTED
-from framehouse.cli.contact_sheet import contact_sheet
+from framehouse.cli.contact_sheet import write_contact_sheet
 from framehouse.cli.generate_request import GenerateOptions, request_body, request_kind
 from framehouse.cli.generate_sources import LocalDeployment, RemoteServer, Source, TaskState
 from framehouse.cli.output import Problem, echo, print_json
+from framehouse.cli.output_files import check_writable, write_file
 from framehouse.domain.errors import Refused
 from framehouse.domain.task import read_task_id
 from framehouse.settings import load_settings
@@ -42,10 +42,7 @@ def generate_images(
         raise click.UsageError("--key contains characters that are not allowed in an API key")
     kind = request_kind(options)
     body = request_body(options, kind)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Problem(f"Cannot write to {out}: {error.strerror}. Choose another folder with --out.") from error
+    check_writable(out, "--out")
     source: Source = (
         RemoteServer(server, key, kind)
         if server and key
@@ -144,13 +141,13 @@ async def _save(source: Source, task_id: str, state: TaskState, out: Path, *, qu
                 continue
             content, extension = await source.download(location)
             path = out / f"{stem}-{image.index + 1}{suffix}.{extension}"
-            _write(path, content)
+            write_file(path, content)
             entry[name] = str(path)
         files.append(entry)
     result: dict[str, Any] = {"task_id": task_id, "status": "succeed", "units": state.units, "images": files}
     if len(files) > 1:
         sheet = out / f"{stem}-contact-sheet.png"
-        await asyncio.to_thread(_write_contact_sheet, [Path(entry["file"]) for entry in files], sheet)
+        await asyncio.to_thread(write_contact_sheet, sheet, [Path(entry["file"]) for entry in files])
         result["contact_sheet"] = str(sheet)
     if not quiet:
         for entry in files:
@@ -170,18 +167,3 @@ def _stem(task_id: str) -> str:
     """
     id = read_task_id(task_id)
     return id.hex[-12:] if id else re.sub(r"[^A-Za-z0-9._-]", "_", task_id)[:64]
-
-
-def _write(path: Path, content: bytes) -> None:
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    except OSError as error:
-        raise Problem(f"Cannot write {path}: {error.strerror}.") from error
-
-
-def _write_contact_sheet(files: list[Path], path: Path) -> None:
-    buffer = io.BytesIO()
-    contact_sheet(files).save(buffer, "PNG")
-    _write(path, buffer.getvalue())

@@ -12,6 +12,12 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON o
 account_option = click.option("--account", default="default", show_default=True)
 
 
+def out_option(folder: str, help: str) -> Callable[[Command], Command]:
+    """Return the option --out, which selects the folder for the files that a command writes."""
+    type = click.Path(path_type=Path, file_okay=False)
+    return click.option("--out", type=type, default=Path(folder), show_default=True, help=help)
+
+
 def data_options(command: Command) -> Command:
     """Add the options --data-dir and --config, which all commands that use the settings accept."""
     command = click.option(

@@ -1,7 +1,9 @@
 """The output of commands: JSON results and error messages."""
 
 import json
+import shutil
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -49,3 +51,8 @@ def json_text(value: object, *, indent: int | None = None) -> str:
 
 def print_json(value: object) -> None:
     echo(json_text(value, indent=2))
+
+
+def program() -> str:
+    """Return the name of this program, for a command that a user can copy, or its path if the PATH does not have it."""
+    return "framehouse" if shutil.which("framehouse") else str(Path(sys.executable).with_name("framehouse"))

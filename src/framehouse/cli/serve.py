@@ -1,7 +1,6 @@
 """The implementation of `framehouse serve`, which runs the database, the API and a worker under one supervisor."""
 
 import asyncio
-import shutil
 import socket
 import sys
 import urllib.error
@@ -13,7 +12,7 @@ from framehouse.adapters.postgres import account_store
 from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 from framehouse.adapters.postgres.sign_in_codes import CODE_LIFE, create_code
 from framehouse.cli.listening_socket import listen, listen_for_metrics, url_of
-from framehouse.cli.output import Problem, echo, json_text
+from framehouse.cli.output import Problem, echo, json_text, program
 from framehouse.cli.single_process import print_status
 from framehouse.domain.account import DEFAULT_ACCOUNT
 from framehouse.runtime.log_setup import set_up_logging
@@ -144,8 +143,7 @@ def _print_ready(url: str, key_and_code: tuple[str, str] | None, *, only_preview
         return
     lines = [f"Framehouse is ready at {url}  (API: {url}/docs)"]
     if only_previews:
-        program = "framehouse" if shutil.which("framehouse") else Path(sys.executable).with_name("framehouse")
-        lines.append(f"The built-in engine draws previews. To generate images with a model: {program} setup")
+        lines.append(f"The built-in engine draws previews. To generate images with a model: {program()} setup")
     if key:
         tasks, head = f"{url}/kling/v1/images/omni-image", f"curl -H 'Authorization: Bearer {key}'"
         prompt = "Create a three-frame product storyboard"
