@@ -20,11 +20,11 @@ from measuring.comparisons import Figure, median, ratio, run_rounds
 from measuring.photo import photo
 
 SIZE = Size(4096, 4096)
-FINISHING = Finishing(tool="bench", format="png", quality=92, watermark_text="AI generated", watermark_logo=b"")
+FINISHING = Finishing(software="bench", format="png", quality=92, watermark_text="AI generated", watermark_logo=b"")
 
 
 def finish_with_framehouse(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> int:
-    finished = finish(pixels, SIZE, {"model": "bench"}, FINISHING, watermark=True)
+    finished = finish(pixels, SIZE, {"model": "bench"}, FINISHING, source_type="algorithmicMedia", watermark=True)
     return len(finished.content) + len(finished.watermarked)
 
 
@@ -44,11 +44,11 @@ def finish_with_pillow(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) 
 
 def finish_without_preview(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> None:
     with patch("framehouse.pipeline.finish.create_preview", lambda *_: (b"", b"")):
-        finish(pixels, SIZE, {"model": "bench"}, FINISHING, watermark=False)
+        finish(pixels, SIZE, {"model": "bench"}, FINISHING, source_type="algorithmicMedia", watermark=False)
 
 
 def finish_with_preview(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> None:
-    finish(pixels, SIZE, {"model": "bench"}, FINISHING, watermark=False)
+    finish(pixels, SIZE, {"model": "bench"}, FINISHING, source_type="algorithmicMedia", watermark=False)
 
 
 def measure(rounds: int) -> list[Figure]:

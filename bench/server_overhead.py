@@ -10,6 +10,7 @@ import time
 import urllib.request
 
 from framehouse.adapters.images.encode import encode
+from framehouse.adapters.images.image_metadata import describe
 from measuring.comparisons import Figure, median
 from measuring.framehouse_processes import INSTANT, PATH, Api, cpu_s, process_tree, serving, temporary_folder
 from measuring.load import json_body
@@ -57,7 +58,7 @@ def _encoding_share() -> float:
     pixels = photo(1024, 1024)
     began = time.process_time()
     for _ in range(RATE):
-        encode(pixels, "png", {}, tool="bench")
+        encode(pixels, "png", describe({}, software="bench", source_type="algorithmicMedia"))
     return time.process_time() - began
 
 

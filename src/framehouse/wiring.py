@@ -197,7 +197,7 @@ def build_worker(deployment: Deployment, links: Links | None = None, *, only_tas
 
     s = deployment.settings
     finishing = Finishing(
-        tool=f"Framehouse {__version__}",
+        software=f"Framehouse {__version__}",
         format=s.image_format,
         quality=s.image_quality,
         watermark_text=s.watermark_text,

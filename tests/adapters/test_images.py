@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from framehouse.adapters.images.encode import Format, _adler32_combine, encode
-from framehouse.adapters.images.provenance import xmp_packet
+from framehouse.adapters.images.image_metadata import describe
 from framehouse.adapters.images.resize import resize_and_crop
 from framehouse.adapters.images.watermark import add_watermark
 from framehouse.domain.sizes import Size
 
 FACTS = {"model": "kling-v3-omni", "engine": "previz", "seed": 7, "task": "t", "prompt": '狐狸 <"&>'}
+METADATA = describe(FACTS, software="Framehouse 9", source_type="trainedAlgorithmicMedia")
 
 
 def noise(height: int, width: int, seed: int = 1) -> NDArray[np.uint8]:
@@ -34,16 +35,16 @@ def opened(content: bytes) -> Image.Image:
 @pytest.mark.parametrize("height", [1, 255, 256, 257, 600])
 def test_png_is_lossless(height: int) -> None:
     pixels = noise(height, 31)
-    image = opened(encode(pixels, "png", FACTS, tool="T").content)
+    image = opened(encode(pixels, "png", METADATA).content)
     assert image.mode == "RGB"
     assert np.array_equal(np.asarray(image), pixels)
 
 
 def test_a_watermarked_png_shares_the_bands_that_did_not_change() -> None:
     pixels = noise(700, 640)
-    clean = encode(pixels, "png", FACTS, tool="T")
+    clean = encode(pixels, "png", METADATA)
     marked, rows = add_watermark(pixels, "AI generated")
-    copy = encode(marked, "png", FACTS, tool="T", like=clean, changed_rows=rows)
+    copy = encode(marked, "png", METADATA, like=clean, changed_rows=rows)
     assert np.array_equal(np.asarray(opened(copy.content)), marked)
     assert copy.bands[0] is clean.bands[0]
     assert copy.bands[-1] != clean.bands[-1]
@@ -59,15 +60,15 @@ def test_adler32_checksums_are_combined(first: bytes, second: bytes) -> None:
 @example("<\ufffe\uffff\x00\x1b\x85\u2028]]>&\"'")
 def test_every_prompt_results_in_valid_xml(prompt: str) -> None:
     prompt = prompt.encode(errors="replace").decode()
-    xmp = xmp_packet({"prompt": prompt}, tool="T").decode()
+    xmp = describe({"prompt": prompt}, software="T", source_type="algorithmicMedia").xmp.decode()
     root = ElementTree.fromstring(xmp[xmp.index("<x:") : xmp.index("<?xpacket end")])
     facts = next(value for element in root.iter() for name, value in element.items() if name.endswith("facts"))
-    assert json.loads(facts) == {"prompt": prompt}
+    assert json.loads(facts)["prompt"] == prompt
 
 
 @pytest.mark.parametrize(("format", "pillow"), [("png", "PNG"), ("jpeg", "JPEG"), ("webp", "WEBP")])
 def test_the_facts_are_in_the_file(format: Format, pillow: str) -> None:
-    image = opened(encode(noise(64, 64), format, FACTS, tool="Framehouse 9").content)
+    image = opened(encode(noise(64, 64), format, METADATA).content)
     assert image.format == pillow
     xmp = image.info["xmp"].decode()
     for part in ("trainedAlgorithmicMedia", "made by AI", "Framehouse 9", "kling-v3-omni", "狐狸"):

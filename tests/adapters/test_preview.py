@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from framehouse.adapters.images.image_metadata import describe
 from framehouse.adapters.images.preview import PREVIEW_PX, create_preview
-from framehouse.adapters.images.provenance import xmp_packet
 from framehouse.adapters.images.thumb_hash import thumb_hash
 
 HASHES = {
@@ -64,6 +64,7 @@ def test_a_preview_is_small_and_looks_like_the_image(width: int, height: int, ex
 
 def test_a_preview_of_a_part_of_an_array_and_with_metadata() -> None:
     pixels = drawn(1200, 900)[::-1, ::2]  # not contiguous
-    content, _ = create_preview(pixels, xmp_packet({"ai": "made by AI"}, tool="Framehouse"))
+    metadata = describe({}, software="Framehouse", source_type="trainedAlgorithmicMedia")
+    content, _ = create_preview(pixels, metadata.xmp)
     with Image.open(io.BytesIO(content)) as preview:
-        assert b"made by AI" in preview.info["xmp"] or b"trainedAlgorithmicMedia" in preview.info["xmp"]
+        assert preview.info["xmp"] == metadata.xmp

@@ -47,7 +47,9 @@ def test_an_rgb_png_keeps_its_data_and_loses_its_metadata() -> None:
     metadata.add_itxt("XML:com.adobe.xmp", "<upstream/>")
     answer = read_answer(image_bytes(pnginfo=metadata, icc_profile=b"x" * 200, dpi=(72, 72)))
     assert isinstance(answer, Png)
-    content = finish(answer, Size(60, 80), {"seed": 7}, Finishing("Framehouse"), watermark=False).content
+    content = finish(
+        answer, Size(60, 80), {"seed": 7}, Finishing("Framehouse"), source_type="algorithmicMedia", watermark=False
+    ).content
     assert answer.data in content
     with Image.open(io.BytesIO(content)) as image:
         assert np.array_equal(np.asarray(image), PIXELS)
@@ -78,7 +80,7 @@ def test_data_in_many_chunks_are_passed_on(pack: Callable[[bytes], bytes]) -> No
 def test_a_png_that_must_change_is_decoded(size: Size, finishing: Finishing, watermark: bool) -> None:
     answer = read_answer(image_bytes())
     assert isinstance(answer, Png)
-    finished = finish(answer, size, {}, finishing, watermark=watermark)
+    finished = finish(answer, size, {}, finishing, source_type="algorithmicMedia", watermark=watermark)
     for content in filter(None, (finished.content, finished.watermarked)):
         with Image.open(io.BytesIO(content)) as image:
             assert image.size == (size.width, size.height)

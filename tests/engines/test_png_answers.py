@@ -7,15 +7,17 @@ import pytest
 from PIL import Image
 
 from framehouse.adapters.images.encode import encode
+from framehouse.adapters.images.image_metadata import describe
 from framehouse.engines.image_files import Png, read_answer
 from tests.support.image_files import encoded, png_chunk
 
+METADATA = describe({}, software="Framehouse", source_type="algorithmicMedia")
 PIXELS = np.random.default_rng(1).integers(0, 255, (700, 90, 3), np.uint8)
 
 
 @pytest.mark.parametrize("enlarged", [False, True])
 def test_a_file_of_framehouse_has_the_same_pixels(enlarged: bool) -> None:
-    png = read_answer(encode(PIXELS, "png", {}, tool="Framehouse", enlarged=enlarged).content)
+    png = read_answer(encode(PIXELS, "png", METADATA, enlarged=enlarged).content)
     assert isinstance(png, Png)
     assert np.array_equal(png.decoded(), PIXELS)
 

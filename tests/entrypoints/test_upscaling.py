@@ -113,6 +113,7 @@ def test_an_expanded_image_keeps_the_pixels_of_its_original() -> None:
         Size(160, 120),
         {},
         Finishing("Framehouse"),
+        source_type="trainedAlgorithmicMedia",
         watermark=False,
         original=(buffer.getvalue(), Box(60, 30, 50, 40)),
         upscaled=upscaled,

@@ -29,7 +29,7 @@ from framehouse.cli.output import EXIT_FAILED, Problem, echo, print_json
 from framehouse.cli.output_files import check_writable, write_file
 from framehouse.domain.errors import Failed, Postponed
 from framehouse.domain.sizes import Size
-from framehouse.engines.interface import Batch, GeneratedImage, HealthCheck
+from framehouse.engines.interface import Batch, Engine, GeneratedImage, HealthCheck
 from framehouse.engines.registry import Registry, Route, open_registry
 from framehouse.pipeline.finish import Finishing, finish
 from framehouse.pipeline.generate import upscale_small
@@ -149,7 +149,8 @@ async def _run_trials(
             for number, image in enumerate(generated, 1):
                 path = out / f"{trial.name.replace(' ', '-')}-{number}.png"
                 upscaled = await upscale_small(image, trial.batch.size, upscaler) if upscaler else None
-                await asyncio.to_thread(save_image, trial.batch, image, upscaled, f"{model}, {route.name}", path)
+                source = f"{model}, {route.name}"
+                await asyncio.to_thread(save_image, route.engine, trial.batch, image, upscaled, source, path)
                 files.append((trial.name, path))
     health = await route.check()
     changes = advice(trials, results, max_batch=abilities.max_batch)
@@ -210,14 +211,21 @@ async def run_trial(
 
 
 def save_image(
-    batch: Batch, generated: GeneratedImage, upscaled: NDArray[np.uint8] | None, source: str, path: Path
+    engine: Engine, batch: Batch, generated: GeneratedImage, upscaled: NDArray[np.uint8] | None, source: str, path: Path
 ) -> None:
-    """Finish an image as a worker would, and write the file."""
+    """Finish an image of the engine as a worker would, and write the file."""
     facts = {"model": source, "prompt": batch.shots[0].prompt, **generated.facts}
     original = (batch.references[0].content, batch.box) if batch.box else None
-    finishing = Finishing(tool=f"Framehouse {__version__}")
+    finishing = Finishing(software=f"Framehouse {__version__}")
     finished = finish(
-        generated.image, batch.size, facts, finishing, watermark=False, original=original, upscaled=upscaled
+        generated.image,
+        batch.size,
+        facts,
+        finishing,
+        source_type=engine.abilities().source_type,
+        watermark=False,
+        original=original,
+        upscaled=upscaled,
     )
     write_file(path, finished.content)
 

@@ -174,7 +174,7 @@ async def _try(candidate: Candidate, path: Path, timeout_s: float) -> Attempt:
             result, images = await run_trial(route, candidate.title, batch, lambda _: None)
         if result.error or not images:
             return Attempt(candidate, error=result.error or "no image was generated")
-        await asyncio.to_thread(save_image, batch, images[0], None, candidate.title, path)
+        await asyncio.to_thread(save_image, route.engine, batch, images[0], None, candidate.title, path)
         return Attempt(candidate, result.seconds, path)
     except TimeoutError:
         may_cost = " The service may charge for it nevertheless." if candidate.paid else ""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from framehouse.domain.cost import Cost
 from framehouse.domain.expansion import Box
 from framehouse.domain.model import accept_every_prompt
+from framehouse.domain.provenance import DigitalSourceType
 from framehouse.domain.reference import ReferenceRole
 from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import Size
@@ -42,6 +43,7 @@ class Abilities:
         `box`.
     `needs_reference`: true if the engine cannot generate an image from text alone.
     `paid`: true if an image may cost money.
+    `source_type`: how the pixels are made (`domain.provenance`). The metadata of the images contains this value.
     `refusal`: a function that returns the reason to refuse a prompt, or None to accept the prompt. When a client
         submits a task, the API calls the `refusal` function of the first route's engine. The function must return
         immediately and must not do I/O.
@@ -58,6 +60,7 @@ class Abilities:
     expansions: bool = False
     needs_reference: bool = False
     paid: bool = False
+    source_type: DigitalSourceType = "trainedAlgorithmicMedia"
     refusal: Callable[[str], str | None] = accept_every_prompt
 
 

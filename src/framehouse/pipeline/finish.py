@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from framehouse.adapters.images.encode import MEDIA_TYPES, Format, build_png, encode
+from framehouse.adapters.images.image_metadata import describe
 from framehouse.adapters.images.image_upscaler import UPSCALER
 from framehouse.adapters.images.preview import create_preview
-from framehouse.adapters.images.provenance import xmp_packet
 from framehouse.adapters.images.resize import resize_and_crop
 from framehouse.adapters.images.watermark import add_watermark
 from framehouse.domain.expansion import Box
+from framehouse.domain.provenance import DigitalSourceType, finished_source_type
 from framehouse.domain.shot import FinishedImage
 from framehouse.domain.sizes import Size
 from framehouse.engines.image_files import Png, decode_reference_rgb
@@ -24,11 +25,11 @@ from framehouse.engines.image_files import Png, decode_reference_rgb
 class Finishing:
     """The settings for finishing images.
 
-    `tool` is the name of this software in the metadata. `watermark_logo` is the content of an image file. If
-    `watermark_logo` is empty, the watermark is `watermark_text`.
+    `software` is the name and version of this software in the metadata. `watermark_logo` is the content of an image
+    file. If `watermark_logo` is empty, the watermark is `watermark_text`.
     """
 
-    tool: str
+    software: str
     format: Format = "png"
     quality: int = 92
     watermark_text: str = "AI generated"
@@ -41,13 +42,15 @@ def finish(
     facts: Mapping[str, object],
     finishing: Finishing,
     *,
+    source_type: DigitalSourceType,
     watermark: bool,
     original: tuple[bytes, Box] | None = None,
     upscaled: NDArray[np.uint8] | None = None,
 ) -> FinishedImage:
     """Convert an image of any size to a file of exactly `size` pixels.
 
-    The metadata of the file contains `facts`, which describe how the image was generated. If `watermark` is true, the
+    The metadata of the file contains `facts`, which describe how the image was generated, and the source type of the
+    finished image. `source_type` is the source type that the engine states. If `watermark` is true, the
     result also contains a second file with a watermark. If the image is an expanded image, `original` contains the file
     of the original image, and the box that the original image fills in the expanded image. In this case, the pixels of
     the original image replace the pixels in this box. The result also contains a preview without a watermark.
@@ -57,13 +60,14 @@ def finish(
     This function blocks, so call it in a thread. A PNG of the right size is not encoded again if the output format is
     PNG, `original` is None, and no watermark is requested.
     """
-    facts = {**facts, "ai": "made by AI"}
     if isinstance(image, Png):
         if finishing.format == "png" and not watermark and not original and (image.width, image.height) == size:
-            file = build_png(image.data, *size, facts, tool=finishing.tool)
-            preview, thumb_hash = create_preview(image.decoded(), xmp_packet(facts, tool=finishing.tool))
+            metadata = describe(facts, software=finishing.software, source_type=source_type)
+            file = build_png(image.data, *size, metadata)
+            preview, thumb_hash = create_preview(image.decoded(), metadata.xmp)
             return FinishedImage(file, b"", MEDIA_TYPES["png"], size, preview, thumb_hash)
         image = image.decoded()
+    facts = dict(facts)
     generated_height, generated_width = image.shape[:2]
     enlarged = generated_width < size.width and generated_height < size.height
     if (generated_width, generated_height) != size:
@@ -73,20 +77,17 @@ def finish(
     pixels = resize_and_crop(image if upscaled is None else upscaled, size)
     if original:
         pixels = _with_original(pixels, *original)
+    finished_type = finished_source_type(source_type, expanded=original is not None, upscaled=upscaled is not None)
+    metadata = describe(facts, software=finishing.software, source_type=finished_type)
     encode_file = partial(
-        encode,
-        format=finishing.format,
-        facts=facts,
-        tool=finishing.tool,
-        quality=finishing.quality,
-        enlarged=enlarged,
+        encode, format=finishing.format, metadata=metadata, quality=finishing.quality, enlarged=enlarged
     )
     clean = encode_file(pixels)
     watermarked = b""
     if watermark:
         copy, rows = add_watermark(pixels, finishing.watermark_text, finishing.watermark_logo)
         watermarked = encode_file(copy, like=clean, changed_rows=rows).content
-    preview, thumb_hash = create_preview(pixels, xmp_packet(facts, tool=finishing.tool))
+    preview, thumb_hash = create_preview(pixels, metadata.xmp)
     return FinishedImage(clean.content, watermarked, MEDIA_TYPES[finishing.format], size, preview, thumb_hash)
 
 

@@ -26,6 +26,7 @@ from framehouse.domain.cost import cost_of_image
 from framehouse.domain.errors import Broken, Declined, Failed, Postponed, Unavailable, Unknown
 from framehouse.domain.expansion import Box
 from framehouse.domain.outcome import Outcome
+from framehouse.domain.provenance import DigitalSourceType
 from framehouse.domain.routing import LimitReached, RouteControl, RouteResult, RouteState, choose_routes
 from framehouse.domain.shot import FinishedImage, Shot
 from framehouse.domain.sizes import Size, upscaling_factor
@@ -278,6 +279,7 @@ async def _save(
             batch.size,
             facts,
             rules.finishing,
+            source_type=route.engine.abilities().source_type,
             watermark=claimed.watermark,
             original=original,
             upscaled=upscaled,
@@ -336,6 +338,7 @@ async def _finish(
     facts: Mapping[str, object],
     finishing: Finishing,
     *,
+    source_type: DigitalSourceType,
     watermark: bool,
     original: tuple[bytes, Box] | None,
     upscaled: NDArray[np.uint8] | None,
@@ -349,7 +352,15 @@ async def _finish(
     while True:
         try:
             return await asyncio.to_thread(
-                finish, image, size, facts, finishing, watermark=watermark, original=original, upscaled=upscaled
+                finish,
+                image,
+                size,
+                facts,
+                finishing,
+                source_type=source_type,
+                watermark=watermark,
+                original=original,
+                upscaled=upscaled,
             )
         except Exception as error:
             if not pauses:

@@ -12,7 +12,7 @@ class Plain:
         self._grey = grey
 
     def abilities(self) -> Abilities:
-        return Abilities(max_references=0, max_batch=4)
+        return Abilities(max_references=0, max_batch=4, source_type="algorithmicMedia")
 
     async def generate(self, batch: Batch) -> AsyncIterator[GeneratedImage | Progress]:
         for done, shot in enumerate(batch.shots):

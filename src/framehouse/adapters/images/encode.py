@@ -9,7 +9,6 @@ import io
 import os
 import struct
 import zlib
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
@@ -19,7 +18,7 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 from PIL import Image
 
-from framehouse.adapters.images.provenance import facts_json, xmp_packet
+from framehouse.adapters.images.image_metadata import Metadata
 
 Format = Literal["png", "jpeg", "webp"]
 MEDIA_TYPES: dict[str, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
@@ -51,18 +50,14 @@ class Encoded:
 def encode(
     pixels: NDArray[np.uint8],
     format: Format,
-    facts: Mapping[str, object],
+    metadata: Metadata,
     *,
-    tool: str,
     quality: int = 92,
     enlarged: bool = False,
     like: Encoded | None = None,
     changed_rows: tuple[int, int] | None = None,
 ) -> Encoded:
     """Encode pixels of shape (height, width, 3) as a file.
-
-    The metadata of the file contains `facts`, which describe how the image was generated. `tool` is the name of this
-    software in the metadata.
 
     `enlarged` is true if the image was enlarged. The filtered rows of an enlarged image contain few repetitions, so its
     PNG file may be smaller without string matching (the search for repeated bytes). `like` is the encoded file of an
@@ -71,21 +66,19 @@ def encode(
     changed rows.
     """
     if format == "png":
-        return _encode_png(pixels, facts, tool, enlarged, like, changed_rows)
-    xmp = xmp_packet(facts, tool=tool)
+        return _encode_png(pixels, metadata, enlarged, like, changed_rows)
     buffer = io.BytesIO()
     image = Image.fromarray(pixels)
     if format == "jpeg":
-        image.save(buffer, "JPEG", quality=quality, subsampling="4:2:0", xmp=xmp)
+        image.save(buffer, "JPEG", quality=quality, subsampling="4:2:0", xmp=metadata.xmp)
     else:
-        image.save(buffer, "WEBP", quality=quality, method=2, xmp=xmp)
+        image.save(buffer, "WEBP", quality=quality, method=2, xmp=metadata.xmp)
     return Encoded(buffer.getvalue())
 
 
 def _encode_png(
     pixels: NDArray[np.uint8],
-    facts: Mapping[str, object],
-    tool: str,
+    metadata: Metadata,
     enlarged: bool,
     like: Encoded | None,
     changed_rows: tuple[int, int] | None,
@@ -103,18 +96,18 @@ def _encode_png(
     for _, adler, length in bands:
         checksum = _adler32_combine(checksum, adler, length)
     compressed = b"\x78\x01" + b"".join(data for data, _, _ in bands) + b"\x03\x00" + checksum.to_bytes(4, "big")
-    return Encoded(build_png(_chunk(b"IDAT", compressed), width, height, facts, tool=tool), tuple(bands))
+    return Encoded(build_png(_chunk(b"IDAT", compressed), width, height, metadata), tuple(bands))
 
 
-def build_png(idat_chunks: bytes, width: int, height: int, facts: Mapping[str, object], *, tool: str) -> bytes:
-    """Return an 8-bit RGB PNG file with these IDAT chunks and with metadata that contains `facts`."""
+def build_png(idat_chunks: bytes, width: int, height: int, metadata: Metadata) -> bytes:
+    """Return an 8-bit RGB PNG file with these IDAT chunks and this metadata."""
     return b"".join(
         (
             b"\x89PNG\r\n\x1a\n",
             _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
-            _chunk(b"tEXt", b"Software\0" + tool.encode("latin-1", "replace")),
-            _chunk(b"iTXt", b"Comment\0\0\0\0\0" + facts_json(facts).encode()),
-            _chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp_packet(facts, tool=tool)),
+            _chunk(b"tEXt", b"Software\0" + metadata.software.encode("latin-1", "replace")),
+            _chunk(b"iTXt", b"Comment\0\0\0\0\0" + metadata.facts.encode()),
+            _chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + metadata.xmp),
             idat_chunks,
             _chunk(b"IEND", b""),
         )

@@ -38,6 +38,7 @@ class Previz:
             max_batch=1,
             negative_prompts=True,
             expansions=True,
+            source_type="algorithmicMedia",
             refusal=refusal if self._sandbox else accept_every_prompt,
         )
 

@@ -1,0 +1,59 @@
+"""The metadata of an image file, which describes how the image was generated.
+
+The most important part is an XMP packet. PNG, JPEG and WebP files can contain the packet.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from xml.sax.saxutils import escape, quoteattr  # nosec B406 - this module writes XML and reads none
+
+from framehouse.domain.provenance import IPTC_SOURCE_TYPES, DigitalSourceType
+
+_DESCRIPTIONS: dict[DigitalSourceType, str] = {
+    "algorithmicMedia": "made by a program without AI",
+    "trainedAlgorithmicMedia": "made by AI",
+    "composite": "made by a program without AI from several images",
+    "compositeWithTrainedAlgorithmicMedia": "made by AI and from other images",
+}
+_PACKET = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:dc="http://purl.org/dc/elements/1.1/"
+ xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" xmlns:framehouse="https://framehouse.invalid/ns/1.0/"
+ xmp:CreatorTool={software} Iptc4xmpExt:DigitalSourceType={source} framehouse:facts={facts}>
+<dc:description><rdf:Alt><rdf:li xml:lang="x-default">{description}</rdf:li></rdf:Alt></dc:description>
+</rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="r"?>"""
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """The metadata of a file: the name of the software, the facts as JSON text, and the XMP packet in UTF-8."""
+
+    software: str
+    facts: str
+    xmp: bytes
+
+
+def describe(facts: Mapping[str, object], *, software: str, source_type: DigitalSourceType) -> Metadata:
+    """Return the metadata of an image. `facts` describe how the image was generated, such as its model and prompt.
+
+    `software` is the name and version of this software.
+    """
+    description = _DESCRIPTIONS[source_type]
+    text = _facts_json({**facts, "ai": description})
+    packet = _PACKET.format(
+        software=quoteattr(software),
+        source=quoteattr(IPTC_SOURCE_TYPES + source_type),
+        facts=quoteattr(text),
+        description=escape(description),
+    )
+    return Metadata(software, text, packet.encode())
+
+
+def _facts_json(facts: Mapping[str, object]) -> str:
+    """Return the facts as one line of JSON, in their original order.
+
+    The two Unicode characters that JSON allows and XML forbids are escaped.
+    """
+    text = json.dumps(dict(facts), ensure_ascii=False, separators=(",", ":"))
+    return text.replace("\ufffe", r"\ufffe").replace("\uffff", r"\uffff")
