@@ -64,8 +64,8 @@ def finish(
         if finishing.format == "png" and not watermark and not original and (image.width, image.height) == size:
             metadata = describe(facts, software=finishing.software, source_type=source_type)
             file = build_png(image.data, *size, metadata)
-            preview, thumb_hash = create_preview(image.decoded(), metadata.xmp)
-            return FinishedImage(file, b"", MEDIA_TYPES["png"], size, preview, thumb_hash)
+            preview, thumb_hash, perceptual_hash = create_preview(image.decoded(), metadata.xmp)
+            return FinishedImage(file, b"", MEDIA_TYPES["png"], size, preview, thumb_hash, perceptual_hash)
         image = image.decoded()
     facts = dict(facts)
     generated_height, generated_width = image.shape[:2]
@@ -87,8 +87,10 @@ def finish(
     if watermark:
         copy, rows = add_watermark(pixels, finishing.watermark_text, finishing.watermark_logo)
         watermarked = encode_file(copy, like=clean, changed_rows=rows).content
-    preview, thumb_hash = create_preview(pixels, metadata.xmp)
-    return FinishedImage(clean.content, watermarked, MEDIA_TYPES[finishing.format], size, preview, thumb_hash)
+    preview, thumb_hash, perceptual_hash = create_preview(pixels, metadata.xmp)
+    return FinishedImage(
+        clean.content, watermarked, MEDIA_TYPES[finishing.format], size, preview, thumb_hash, perceptual_hash
+    )
 
 
 def _with_original(pixels: NDArray[np.uint8], content: bytes, box: Box) -> NDArray[np.uint8]:
