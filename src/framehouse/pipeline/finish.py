@@ -69,7 +69,7 @@ def finish(
     contains a second file with a watermark. If the image is an expanded image, `original` contains the file of the
     original image, and the box that the original image fills in the expanded image. In this case, the pixels of the
     original image replace the pixels in this box. The result also contains a preview without a watermark. `inputs` are
-    the references that contain C2PA manifests.
+    the references of the task. Those that contain a C2PA manifest become ingredients of the manifest of the image.
 
     `upscaled` is the image after a neural network has enlarged it, or None. These pixels are resized to `size`.
 
@@ -79,16 +79,24 @@ def finish(
     An image that cannot be signed is finished without a signature, and its metadata states this. If the settings
     require a signature, SigningFailed is raised instead.
     """
+    finish_with = partial(
+        _finish,
+        image,
+        size,
+        source_type=source_type,
+        watermark=watermark,
+        original=original,
+        upscaled=upscaled,
+        inputs=[file for file in inputs if finishing.signer and has_manifest(file.content)],
+    )
     image_facts = facts if finishing.show_prompt else _without_prompts(facts)
-    arguments = (image, size, image_facts, finishing, source_type, watermark, original, upscaled, inputs)
     try:
-        return _finish(*arguments)
+        return finish_with(image_facts, finishing)
     except SigningFailed as error:
         if finishing.require_signature:
             raise
         log.warning("image %s of task %s is not signed: %s", facts.get("index"), facts.get("task"), error)
-    unsigned_facts = {**image_facts, "not_signed": "the image could not be signed"}
-    return _finish(image, size, unsigned_facts, replace(finishing, signer=None), *arguments[4:])
+    return finish_with({**image_facts, "not_signed": "the image could not be signed"}, replace(finishing, signer=None))
 
 
 def _finish(
@@ -96,6 +104,7 @@ def _finish(
     size: Size,
     facts: Mapping[str, object],
     finishing: Finishing,
+    *,
     source_type: DigitalSourceType,
     watermark: bool,
     original: tuple[bytes, Box] | None,

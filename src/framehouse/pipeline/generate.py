@@ -32,7 +32,7 @@ from framehouse.domain.routing import LimitReached, RouteControl, RouteResult, R
 from framehouse.domain.shot import FinishedImage, Shot
 from framehouse.domain.sizes import Size, upscaling_factor
 from framehouse.domain.task import RequestOptions
-from framehouse.engines.image_files import ImageFile, has_manifest
+from framehouse.engines.image_files import ImageFile
 from framehouse.engines.interface import Abilities, Batch, BatchLost, GeneratedImage, ReferenceImage
 from framehouse.engines.registry import Route
 from framehouse.pipeline.finish import Finishing, finish
@@ -284,7 +284,7 @@ async def _save(
             watermark=claimed.watermark,
             original=original,
             upscaled=upscaled,
-            inputs=inputs_with_manifests(batch),
+            inputs=named_inputs(batch),
         )
     with spans.span("save", index=shot.index):
         outcome = await settle_shot(
@@ -300,11 +300,11 @@ async def _save(
     return "lost" if outcome == "lost" else "saved"
 
 
-def inputs_with_manifests(batch: Batch) -> list[Ingredient]:
-    """Return the references, and the images of the elements, that contain a C2PA manifest."""
-    named = [(image.content, f"reference {number}") for number, image in enumerate(batch.references, 1)]
-    named += [(image.content, f"element {element.name}") for element in batch.elements for image in element.images]
-    return [Ingredient(content, title) for content, title in named if has_manifest(content)]
+def named_inputs(batch: Batch) -> list[Ingredient]:
+    """Return the references and the images of the elements with their titles in a manifest."""
+    references = [Ingredient(image.content, f"reference {number}") for number, image in enumerate(batch.references, 1)]
+    elements = [Ingredient(image.content, f"element {item.name}") for item in batch.elements for image in item.images]
+    return references + elements
 
 
 def unused_options(options: RequestOptions, abilities: Abilities) -> dict[str, object]:
