@@ -273,7 +273,7 @@ def _details(verification: Verification) -> Iterator[str]:
         yield f"{subject} is {image}the task {verification.task_id}{account}."
     if signer := verification.signer:
         names = dict.fromkeys(name for name in (signer.name, signer.organization) if name)
-        trust = "" if signer.trusted else ", which this server does not trust. A certificate can contain any name"
+        trust = "" if signer.trusted else ", which this server does not trust. It may be a false name"
         yield f"The signature names {' of '.join(names) or 'nobody'}{trust}."
     if verification.source_type:
         prefix = "" if verification.proven else "According to the file: "

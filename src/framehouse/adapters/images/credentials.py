@@ -13,13 +13,12 @@ from typing import Any
 from c2pa import C2paError, Context, Reader, Settings
 from cryptography import x509
 
+from framehouse.adapters.content_credentials.credential_signer import reading_settings
+from framehouse.adapters.content_credentials.manifests import GENERATION
 from framehouse.adapters.images.file_metadata import generation_of, text_of
 from framehouse.domain.provenance import IPTC_SOURCE_TYPES
 from framehouse.domain.verification import SOURCE_TYPES, ContentCredentials, Generation, SignerName, UsedFile
 
-_PURPOSES = "1.3.6.1.5.5.7.3.4\n1.3.6.1.5.5.7.3.36\n1.3.6.1.4.1.62558.2.1\n"
-"""The accepted purposes of a certificate (extended key usage): e-mail protection, document signing, C2PA signing."""
-_GENERATION = "org.framehouse.generation"
 _MANIFEST_STORE = b"jumbc2pa"
 """A part of the header of each C2PA manifest store."""
 _MAX_USED_FILES = 10
@@ -49,16 +48,10 @@ def read_credentials(content: bytes, anchors: bytes) -> ContentCredentials | Non
 
 @cache
 def _context(anchors: bytes) -> Context:
-    trust = {"trust_config": _PURPOSES} | ({"user_anchors": anchors.decode()} if anchors else {})
-    return Context(
-        Settings.from_dict(
-            {
-                "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
-                "core": {"allowed_network_hosts": []},
-                "trust": trust,
-            }
-        )
-    )
+    settings = reading_settings(anchors.decode())
+    if not anchors:
+        del settings["trust"]["user_anchors"]
+    return Context(Settings.from_dict(settings))
 
 
 @cache
@@ -115,7 +108,7 @@ def _generation(assertions: Mapping[str, Any], signed_at: str) -> tuple[Generati
     actions: list[Any] = next(filter(None, lists), [])
     first = actions[0] if actions and isinstance(actions[0], dict) else {}
     agent = first.get("softwareAgent")
-    stated = generation_of(dict(assertions.get(_GENERATION, {})), task="task_id")
+    stated = generation_of(dict(assertions.get(GENERATION, {})), task="task_id")
     source_type = str(first.get("digitalSourceType", "")).removeprefix(IPTC_SOURCE_TYPES)
     return (
         Generation(
