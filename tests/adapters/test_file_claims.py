@@ -15,7 +15,7 @@ from framehouse.adapters.images.encode import Format
 from framehouse.adapters.reference_files.header import BadImage
 from framehouse.domain.verification import MAX_VERIFIED_BYTES, AigcLabel, Generation
 from tests.support.image_files import image_file, png_chunk
-from tests.support.signed_images import FACTS, identity, pixels, signed, unsigned
+from tests.support.signed_images import FACTS, identity, pixels, signed, unsigned, with_text
 
 ANCHORS = identity().certificate + identity().authority
 STATED = Generation(str(FACTS["task"]), 0, "kling-v3-omni", "previz")
@@ -60,11 +60,7 @@ async def test_a_flipped_byte_of_the_pixels_is_found(checker: ImageChecker, form
 
 
 async def test_text_that_is_added_after_signing_is_found(checker: ImageChecker) -> None:
-    content = signed(unsigned())
-    end = content.rindex(b"IEND") - 4
-    credentials = (
-        await checker.read_claims(content[:end] + png_chunk(b"tEXt", b"a\0b") + content[end:], ANCHORS)
-    ).credentials
+    credentials = (await checker.read_claims(with_text(signed(unsigned())), ANCHORS)).credentials
     assert credentials
     assert (credentials.authentic, credentials.intact) == (True, False)
 

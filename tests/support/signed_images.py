@@ -20,6 +20,7 @@ from PIL import Image
 from framehouse.adapters.images.encode import MEDIA_TYPES, Format, encode
 from framehouse.adapters.images.image_metadata import describe
 from framehouse.domain.provenance import IPTC_SOURCE_TYPES
+from tests.support.image_files import png_chunk
 
 _USAGES = (
     "digital_signature content_commitment key_encipherment data_encipherment key_agreement key_cert_sign crl_sign "
@@ -100,6 +101,12 @@ def unsigned(seed: int = 0, format: Format = "png", facts: dict[str, Any] | None
     """An image file with the XMP metadata of a generated image."""
     metadata = describe(FACTS if facts is None else facts, software="Framehouse test", source_type="algorithmicMedia")
     return encode(pixels(seed), format, metadata).content
+
+
+def with_text(png: bytes) -> bytes:
+    """The PNG file with a text that was added to it. The pixels are the same."""
+    end = png.rindex(b"IEND") - 4
+    return png[:end] + png_chunk(b"tEXt", b"Comment\0changed") + png[end:]
 
 
 def signed(

@@ -5,18 +5,21 @@ from uuid import UUID
 from framehouse.adapters.images.checker import ImageChecker
 from framehouse.adapters.postgres.image_hashes import find_named_image, find_similar_image
 from framehouse.adapters.postgres.pool import Database
+from framehouse.adapters.postgres.signing_identities import known_chains
 from framehouse.domain.verification import FileClaims, RecordedImage, Verification, judge
 
 
 async def verify(
-    content: bytes, *, checker: ImageChecker, anchors: bytes, db: Database | None, account_id: int = 0
+    content: bytes, *, checker: ImageChecker, db: Database | None, chain: str = "", account_id: int = 0
 ) -> Verification:
     """Verify the file of an image.
 
-    `anchors` contains the certificates of this deployment (see `credentials.read_credentials`). Without a database,
-    only a signature can show that an image was made here. `account_id` is the account that sent the image, or 0.
-    Raises BadImage.
+    The database contains the certificates with which this deployment signs images. `chain` is a further certificate
+    chain as PEM, or empty. Without a database, only a signature with this chain can show that an image was made here.
+    `account_id` is the account that sent the image, or 0. Raises BadImage.
     """
+    chains = {chain, *(await known_chains(db) if db else ())} - {""}
+    anchors = "\n".join(sorted(chains)).encode()
     claims = await checker.read_claims(content, anchors, account_id=account_id)
     named = await _named_image(db, claims) if db else None
     found = judge(claims, named, None)

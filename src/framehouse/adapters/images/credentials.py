@@ -48,10 +48,7 @@ def read_credentials(content: bytes, anchors: bytes) -> ContentCredentials | Non
 
 @cache
 def _context(anchors: bytes) -> Context:
-    settings = reading_settings(anchors.decode())
-    if not anchors:
-        del settings["trust"]["user_anchors"]
-    return Context(Settings.from_dict(settings))
+    return Context(Settings.from_dict(reading_settings(anchors.decode())))
 
 
 @cache
