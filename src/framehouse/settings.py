@@ -17,6 +17,7 @@ from platformdirs import user_data_path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from framehouse.domain.aigc_label import code_problem
 from framehouse.domain.field_reader import url_problem
 from framehouse.domain.model import Catalog, Model
 from framehouse.domain.pricing import DEFAULT_UNITS
@@ -180,11 +181,33 @@ class Settings(BaseSettings):
         "With `lanczos`, or without the extra, they are enlarged with Lanczos resampling.",
     )
     watermark_text: str = Field(
-        default="AI generated", min_length=1, max_length=60, description="Text of the watermark."
+        default="",
+        max_length=60,
+        description="Text of the watermark. "
+        "If empty, the text is `AI生成` for tasks whose prompt contains Chinese characters, "
+        "and `AI generated` for other tasks. "
+        "The height of a capital letter or a Chinese character is at least 5 % of the shorter side of the image.",
     )
     watermark_logo: Path | None = Field(
         default=None,
-        description="Path of an image file with transparency. The image replaces the text of the watermark.",
+        description="Path of an image file with transparency. The image replaces the text of the watermark. "
+        "The explicit label of GB 45438-2025 is a text, so a logo without this text does not replace it.",
+    )
+    explicit_label: Literal["watermark", "always"] = Field(
+        default="watermark",
+        description="Which files have the watermark. "
+        "With `watermark`, only the watermarked copies that clients request have it. "
+        "With `always`, all images and their previews have it, "
+        "and the `watermark_url` of an image equals its `url`.",
+    )
+    label_producer: str = Field(
+        default="",
+        max_length=100,
+        description="Code of the operator for the implicit label of GB 45438-2025, "
+        "which the metadata of each image then contains once. "
+        "The code consists of `0011`, the 18 characters of the unified social credit code, "
+        "and five characters of your choice. "
+        "If empty, images have no implicit label.",
     )
     retention_days: float = Field(
         default=30, gt=0, le=36500, description="Number of days for which images are stored after their task has ended."
@@ -295,6 +318,18 @@ class Settings(BaseSettings):
         if url and (problem := url_problem(url)):
             raise ValueError(problem)
         return url
+
+    @field_validator("watermark_text")
+    @classmethod
+    def _one_line(cls, text: str) -> str:
+        return " ".join(text.split())
+
+    @field_validator("label_producer")
+    @classmethod
+    def _code(cls, code: str) -> str:
+        if problem := code_problem(code):
+            raise ValueError(problem)
+        return code
 
     @model_validator(mode="after")
     def _direct(self) -> "Settings":

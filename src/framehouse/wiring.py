@@ -202,6 +202,8 @@ def build_worker(deployment: Deployment, links: Links | None = None, *, only_tas
         quality=s.image_quality,
         watermark_text=s.watermark_text,
         watermark_logo=_read_logo(s.watermark_logo) if s.watermark_logo else b"",
+        label_producer=s.label_producer,
+        explicit_label=s.explicit_label,
     )
     rules = Rules(finishing, timedelta(days=s.retention_days), s.allow_private_addresses)
     if links and s.public_url:

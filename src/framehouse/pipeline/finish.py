@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,10 @@ from framehouse.domain.expansion import Box
 from framehouse.domain.provenance import DigitalSourceType, finished_source_type
 from framehouse.domain.shot import FinishedImage
 from framehouse.domain.sizes import Size
+from framehouse.domain.watermark_text import watermark_text_for
 from framehouse.engines.image_files import Png, decode_reference_rgb
+
+ExplicitLabel = Literal["watermark", "always"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +30,18 @@ class Finishing:
     """The settings for finishing images.
 
     `software` is the name and version of this software in the metadata. `watermark_logo` is the content of an image
-    file. If `watermark_logo` is empty, the watermark is `watermark_text`.
+    file. If `watermark_logo` is empty, the watermark is `watermark_text`. If both are empty, the watermark is a text in
+    the language of the prompt. `label_producer` is the code of the operator for the implicit label. If this code is
+    empty, files have no implicit label. If `explicit_label` is `always`, the watermark is in all files of an image.
     """
 
     software: str
     format: Format = "png"
     quality: int = 92
-    watermark_text: str = "AI generated"
+    watermark_text: str = ""
     watermark_logo: bytes = b""
+    label_producer: str = ""
+    explicit_label: ExplicitLabel = "watermark"
 
 
 def finish(
@@ -44,6 +52,8 @@ def finish(
     *,
     source_type: DigitalSourceType,
     watermark: bool,
+    prompt: str = "",
+    label: Mapping[str, str] | None = None,
     original: tuple[bytes, Box] | None = None,
     upscaled: NDArray[np.uint8] | None = None,
 ) -> FinishedImage:
@@ -53,16 +63,21 @@ def finish(
     finished image. `source_type` is the source type that the engine states. If `watermark` is true, the
     result also contains a second file with a watermark. If the image is an expanded image, `original` contains the file
     of the original image, and the box that the original image fills in the expanded image. In this case, the pixels of
-    the original image replace the pixels in this box. The result also contains a preview without a watermark.
+    the original image replace the pixels in this box. The result also contains a preview.
+
+    `label` is the implicit label in the metadata of all files, or None. If `finishing.explicit_label` is `always`, the
+    image and the preview also have the watermark, and the second file is identical to the first. `prompt` is the prompt
+    of the task, which determines the language of the watermark.
 
     `upscaled` is the image after a neural network has enlarged it, or None. These pixels are resized to `size`.
 
     This function blocks, so call it in a thread. A PNG of the right size is not encoded again if the output format is
-    PNG, `original` is None, and no watermark is requested.
+    PNG, `original` is None, and no file has a watermark.
     """
+    always = finishing.explicit_label == "always"
     if isinstance(image, Png):
-        if finishing.format == "png" and not watermark and not original and (image.width, image.height) == size:
-            metadata = describe(facts, software=finishing.software, source_type=source_type)
+        if finishing.format == "png" and not (watermark or always or original) and (image.width, image.height) == size:
+            metadata = describe(facts, software=finishing.software, source_type=source_type, label=label)
             file = build_png(image.data, *size, metadata)
             preview, thumb_hash = create_preview(image.decoded(), metadata.xmp)
             return FinishedImage(file, b"", MEDIA_TYPES["png"], size, preview, thumb_hash)
@@ -78,14 +93,19 @@ def finish(
     if original:
         pixels = _with_original(pixels, *original)
     finished_type = finished_source_type(source_type, expanded=original is not None, upscaled=upscaled is not None)
-    metadata = describe(facts, software=finishing.software, source_type=finished_type)
+    metadata = describe(facts, software=finishing.software, source_type=finished_type, label=label)
     encode_file = partial(
         encode, format=finishing.format, metadata=metadata, quality=finishing.quality, enlarged=enlarged
     )
+    mark = partial(
+        add_watermark, text=finishing.watermark_text or watermark_text_for(prompt), logo=finishing.watermark_logo
+    )
+    if always:
+        pixels, _ = mark(pixels)
     clean = encode_file(pixels)
-    watermarked = b""
-    if watermark:
-        copy, rows = add_watermark(pixels, finishing.watermark_text, finishing.watermark_logo)
+    watermarked = clean.content if watermark else b""
+    if watermark and not always:
+        copy, rows = mark(pixels)
         watermarked = encode_file(copy, like=clean, changed_rows=rows).content
     preview, thumb_hash = create_preview(pixels, metadata.xmp)
     return FinishedImage(clean.content, watermarked, MEDIA_TYPES[finishing.format], size, preview, thumb_hash)
