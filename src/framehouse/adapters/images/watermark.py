@@ -20,6 +20,7 @@ _LETTER_SHARE = 0.05
 _LETTER_SHARE_OF_LONGER_SIDE = 0.015
 _LETTER_EM = 0.71
 """The height of a capital letter as a fraction of the font size. A Chinese character is higher."""
+_MAX_FILTER_RIM_PX = 6
 _MIN_FONT_PX = 12
 _LINE_EM = 1.22
 _LOGO_SHARE = 0.072
@@ -118,8 +119,12 @@ def _with_rim(face: Image.Image, rim: int) -> NDArray[np.uint8]:
     """
     shadow = Image.new("L", (face.width + 4 * rim, face.height + 4 * rim), 0)
     shadow.paste(face.getchannel("A"), (2 * rim, 2 * rim))
-    shadow = shadow.filter(ImageFilter.MaxFilter(rim // 2 * 2 + 1)).filter(ImageFilter.GaussianBlur(rim * 0.6))
-    stamp = Image.new("RGBA", shadow.size, (12, 12, 16, 0))
+    # the time of the filters grows with the fourth power of the size, so large rims are computed at a smaller scale
+    factor = max(1, rim // _MAX_FILTER_RIM_PX)
+    size, small_rim = shadow.size, rim // factor
+    shadow = shadow.reduce(factor).filter(ImageFilter.MaxFilter(small_rim // 2 * 2 + 1))
+    shadow = shadow.filter(ImageFilter.GaussianBlur(small_rim * 0.6)).resize(size, Image.Resampling.BILINEAR)
+    stamp = Image.new("RGBA", size, (12, 12, 16, 0))
     stamp.putalpha(shadow.point(lambda a: min(255, round(a * 1.15))))
     stamp.alpha_composite(face, (2 * rim, 2 * rim))
     return np.asarray(stamp)
