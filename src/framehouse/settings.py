@@ -209,6 +209,39 @@ class Settings(BaseSettings):
         "and five characters of your choice. "
         "If empty, images have no implicit label.",
     )
+    sign_images: bool = Field(
+        default=True,
+        description="Whether images are signed: the metadata of a signed image (a C2PA manifest) states how the image "
+        "was made, and shows later changes.",
+    )
+    signing_certificate: Path | None = Field(
+        default=None,
+        description="Path of a PEM file with the certificate that signs images, followed by the certificates of its "
+        "issuers. "
+        "Requires `signing_key`. "
+        "If not set, the server creates a certificate that only this server trusts.",
+    )
+    signing_key: Path | None = Field(
+        default=None,
+        description="Path of a PEM file with the private key of `signing_certificate`, without a password.",
+    )
+    time_stamp_url: str = Field(
+        default="",
+        description="URL of a time-stamp authority (RFC 3161). "
+        "A time stamp proves that an image was signed before the certificate expired. "
+        "If empty, signatures have no time stamp.",
+    )
+    unsigned_images: Literal["deliver", "fail"] = Field(
+        default="deliver",
+        description="What happens if an image cannot be signed. "
+        "With `deliver`, the task succeeds, and the metadata of the image states that it is not signed. "
+        "With `fail`, the task fails.",
+    )
+    prompt_in_images: bool = Field(
+        default=False,
+        description="Whether the metadata of an image contains the text of its prompt. "
+        "If `false`, the metadata contains only the SHA-256 of the prompt.",
+    )
     retention_days: float = Field(
         default=30, gt=0, le=36500, description="Number of days for which images are stored after their task has ended."
     )
@@ -312,7 +345,7 @@ class Settings(BaseSettings):
     )
     trace_ratio: float = Field(default=1.0, ge=0, le=1, description="Fraction of tasks to trace, from 0 to 1.")
 
-    @field_validator("public_url", "otlp_endpoint")
+    @field_validator("public_url", "otlp_endpoint", "time_stamp_url")
     @classmethod
     def _url(cls, url: str) -> str:
         if url and (problem := url_problem(url)):
@@ -335,6 +368,12 @@ class Settings(BaseSettings):
     def _direct(self) -> "Settings":
         if self.direct_database_url and not self.database_url:
             raise ValueError("direct_database_url requires database_url")
+        return self
+
+    @model_validator(mode="after")
+    def _signing(self) -> "Settings":
+        if (self.signing_certificate is None) != (self.signing_key is None):
+            raise ValueError("signing_certificate and signing_key require each other")
         return self
 
     @model_validator(mode="after")

@@ -38,6 +38,8 @@ from framehouse.settings import BadSettings, Settings
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from framehouse.adapters.content_credentials.certificates import SigningIdentity
+    from framehouse.adapters.content_credentials.credential_signer import CredentialSigner
     from framehouse.adapters.images.image_upscaler import ImageUpscaler
     from framehouse.domain.signed_urls import Links
     from framehouse.engines.registry import Registry
@@ -164,6 +166,7 @@ async def check(settings: Settings) -> None:
         await check_server(settings.database_url, direct_url=settings.direct_database_url)
     if settings.watermark_logo:
         _read_logo(settings.watermark_logo)
+    read_signing_files(settings)
 
 
 def _read_logo(path: Path) -> bytes:
@@ -189,7 +192,48 @@ def open_upscaler(settings: Settings) -> ImageUpscaler | None:
     return ImageUpscaler() if settings.upscaling == "auto" and upscaler_installed() else None
 
 
-def build_worker(deployment: Deployment, links: Links | None = None, *, only_task: UUID | None = None) -> Worker:
+async def open_signer(settings: Settings, db: Database) -> CredentialSigner | None:
+    """Return the signer of images, or None if images are not signed.
+
+    Raises BadSettings if the configured certificate or its key cannot be used.
+    """
+    if not settings.sign_images:
+        return None
+    from framehouse.adapters.content_credentials.credential_signer import CredentialSigner
+    from framehouse.adapters.content_credentials.manifests import SigningFailed
+    from framehouse.adapters.postgres.signing_identities import known_chains, own_identity, remember_chain
+
+    identity = read_signing_files(settings) or await own_identity(db)
+    await remember_chain(db, identity)
+    signer = CredentialSigner(
+        identity, anchors="\n".join(await known_chains(db)), time_stamp_url=settings.time_stamp_url
+    )
+    try:
+        await asyncio.to_thread(signer.check)
+    except SigningFailed as error:
+        raise BadSettings(f"Settings: signing_certificate: cannot sign images: {error}") from error
+    return signer
+
+
+def read_signing_files(settings: Settings) -> SigningIdentity | None:
+    """Return the configured certificate and its key, or None if no certificate is configured. Raises BadSettings."""
+    if settings.signing_certificate is None or settings.signing_key is None:
+        return None
+    from framehouse.adapters.content_credentials.certificates import read_identity
+
+    try:
+        return read_identity(settings.signing_certificate.read_bytes(), settings.signing_key.read_bytes())
+    except (OSError, ValueError) as error:
+        raise BadSettings(f"Settings: signing_certificate, signing_key: {error}") from error
+
+
+def build_worker(
+    deployment: Deployment,
+    signer: CredentialSigner | None,
+    links: Links | None = None,
+    *,
+    only_task: UUID | None = None,
+) -> Worker:
     """Create a worker. `only_task` restricts the worker to one task. `links` creates the URLs of upstream callbacks."""
     from framehouse.entrypoints.worker.worker import Limits, Worker
     from framehouse.pipeline.finish import Finishing
@@ -204,6 +248,9 @@ def build_worker(deployment: Deployment, links: Links | None = None, *, only_tas
         watermark_logo=_read_logo(s.watermark_logo) if s.watermark_logo else b"",
         label_producer=s.label_producer,
         explicit_label=s.explicit_label,
+        signer=signer,
+        require_signature=s.unsigned_images == "fail",
+        show_prompt=s.prompt_in_images,
     )
     rules = Rules(finishing, timedelta(days=s.retention_days), s.allow_private_addresses)
     if links and s.public_url:
@@ -306,7 +353,7 @@ async def run_worker(
         serve_worker_metrics(metrics_socket),
     ):
         links = Links(await shared_secret(deployment.db, SIGN_URLS), settings.image_base_url)
-        worker = build_worker(deployment, links)
+        worker = build_worker(deployment, await open_signer(settings, deployment.db), links)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, worker.stop)
         callback_worker = CallbackWorker(deployment.db, links, allow_private=settings.allow_private_addresses)

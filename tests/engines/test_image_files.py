@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 from framehouse.domain.errors import Broken
 from framehouse.domain.sizes import Size
 from framehouse.engines import image_files
-from framehouse.engines.image_files import Png, read_answer
+from framehouse.engines.image_files import ImageFile, Png, read_answer
 from framehouse.pipeline.finish import Finishing, finish
 from tests.support.image_files import compressed_zeros
 
@@ -109,7 +109,7 @@ def test_every_kind_of_image_file_is_decoded_to_the_same_pixels_as_by_pillow(con
     with Image.open(io.BytesIO(content)) as image:
         expected = np.asarray(image.convert("RGB"))
     answer = read_answer(content)
-    pixels = answer.decoded() if isinstance(answer, Png) else answer
+    pixels = answer.decoded() if isinstance(answer, ImageFile) else answer
     assert pixels.shape[:2] == ((60, 80) if b"eXIf" in content else (80, 60))
     assert b"eXIf" in content or np.array_equal(pixels, expected)
 

@@ -135,7 +135,7 @@ async def test_the_setting_and_the_extra_decide_whether_a_worker_upscales(
     monkeypatch.setattr(image_upscaler, "upscaler_installed", lambda: installed)
     settings = load_settings(upscaling=upscaling)
     opened = wiring.Deployment(settings, deployment.db, deployment.storage, deployment.registry)
-    assert (wiring.build_worker(opened)._upscaler is not None) == upscales
+    assert (wiring.build_worker(opened, None)._upscaler is not None) == upscales
 
 
 def test_doctor_says_how_to_install_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

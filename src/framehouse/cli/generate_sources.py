@@ -27,7 +27,7 @@ from framehouse.entrypoints.sweeper import OrphanedBatches
 from framehouse.pipeline.accept import AcceptQueue, accept
 from framehouse.pipeline.cancel import cancel as cancel_task
 from framehouse.settings import Settings
-from framehouse.wiring import Deployment, build_worker, open_deployment
+from framehouse.wiring import Deployment, build_worker, open_deployment, open_signer
 
 OWNER_LOCKS = 1718774121
 """The first key of the advisory locks of `framehouse generate`. The second key is the owner number of a task: a random
@@ -118,6 +118,7 @@ class LocalDeployment:
         model = self._deployment.registry.model(request.model)
         assert model is not None
         await self._check_first_route(model.name)
+        signer = await open_signer(self._settings, self._deployment.db)
         ticket = await accept(
             request,
             caller=Caller(self._account_id, DEFAULT_ACCOUNT),
@@ -126,7 +127,7 @@ class LocalDeployment:
             storage=self._deployment.storage,
             owner=self._owner,
         )
-        worker = build_worker(self._deployment, only_task=ticket.task_id)
+        worker = build_worker(self._deployment, signer, only_task=ticket.task_id)
         self._worker = running = asyncio.create_task(worker.run())
         # This process also requeues orphaned batches, because there may be no running server to requeue them.
         orphaned_batches = OrphanedBatches(self._deployment.db, lease_s=self._settings.lease_s)

@@ -27,16 +27,36 @@ _HEADER_END = 33
 
 
 @dataclass(frozen=True, slots=True)
-class Png:
+class ImageFile:
+    """The file of a generated image, which an upstream has returned. `width` and `height` are in pixels."""
+
+    file: bytes
+    width: int
+    height: int
+
+    def decoded(self) -> NDArray[np.uint8]:
+        """Return the RGB pixels as an array of shape (height, width, 3)."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class SignedFile(ImageFile):
+    """A file that contains a C2PA manifest, and its pixels. The file is kept, because it can become an ingredient."""
+
+    pixels: NDArray[np.uint8] = field(repr=False)
+
+    def decoded(self) -> NDArray[np.uint8]:
+        return self.pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Png(ImageFile):
     """A verified PNG file with 8-bit RGB pixels.
 
     `data` contains its IDAT chunks, unchanged and in order. `rows` contains its decompressed rows, each of which starts
     with the number of its filter.
     """
 
-    file: bytes
-    width: int
-    height: int
     data: bytes
     rows: bytes = field(repr=False)
 
@@ -92,20 +112,30 @@ def png_file(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def answer_file(image: NDArray[np.uint8] | Png) -> bytes:
+def answer_file(image: NDArray[np.uint8] | ImageFile) -> bytes:
     """Return the file of a generated image, which can be sent as a reference. Blocks the calling thread."""
-    return image.file if isinstance(image, Png) else png_file(Image.fromarray(image))
+    return image.file if isinstance(image, ImageFile) else png_file(Image.fromarray(image))
 
 
-def read_answer(content: bytes) -> NDArray[np.uint8] | Png:
+def read_answer(content: bytes) -> NDArray[np.uint8] | ImageFile:
     """Verify or decode an image file from an upstream.
 
     An intact PNG file with 8-bit RGB pixels is only verified, and is returned as a Png. An upstream that is a
     Framehouse server returns such files. They are not decoded, because decoding takes four times as long as verifying.
-    Other images are decoded to RGB arrays of shape (height, width, 3). Raises Broken in the same cases as
-    `decode_answer`.
+    Other images are decoded to RGB arrays of shape (height, width, 3), and are returned as a SignedFile if the file
+    contains a C2PA manifest. Raises Broken in the same cases as `decode_answer`.
     """
-    return _verified_png(content) or decode_answer(content)
+    if png := _verified_png(content):
+        return png
+    pixels = decode_answer(content)
+    if has_manifest(content):
+        return SignedFile(content, pixels.shape[1], pixels.shape[0], pixels)
+    return pixels
+
+
+def has_manifest(content: bytes) -> bool:
+    """Return whether the file seems to contain a C2PA manifest, without parsing the file."""
+    return b"jumb" in content and b"c2pa" in content
 
 
 def _verified_png(content: bytes) -> Png | None:

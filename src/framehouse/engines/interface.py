@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from framehouse.engines.image_files import Png
+    from framehouse.engines.image_files import ImageFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +198,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class GeneratedImage:
-    """A generated image: a uint8 RGB array of shape (height, width, 3), or a verified PNG file.
+    """A generated image: a uint8 RGB array of shape (height, width, 3), or the file of an upstream.
 
     The image may have any size, because the worker resizes it. The worker adds `facts` to the metadata of the image. An
     engine can return an upstream's file unchanged (`image_files.read_answer`). If the file already has the requested
@@ -209,15 +209,17 @@ class GeneratedImage:
     """
 
     index: int
-    image: "NDArray[np.uint8] | Png"
+    image: "NDArray[np.uint8] | ImageFile"
     facts: dict[str, object] = field(default_factory=dict)
     cost: Cost | None = None
 
     @property
     def pixels(self) -> "NDArray[np.uint8]":
-        from framehouse.engines.image_files import Png  # imported here, because the API process never decodes images
+        from framehouse.engines.image_files import (
+            ImageFile,  # imported here, because the API process never decodes images
+        )
 
-        return self.image.decoded() if isinstance(self.image, Png) else self.image
+        return self.image.decoded() if isinstance(self.image, ImageFile) else self.image
 
 
 @dataclass(frozen=True, slots=True)

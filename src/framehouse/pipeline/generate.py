@@ -16,6 +16,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
+from framehouse.adapters.content_credentials.manifests import Ingredient, SigningFailed
 from framehouse.adapters.images.image_upscaler import ImageUpscaler, UpscalingFailed
 from framehouse.adapters.postgres import batch_queue
 from framehouse.adapters.postgres.batch_queue import Claimed
@@ -32,7 +33,7 @@ from framehouse.domain.routing import LimitReached, RouteControl, RouteResult, R
 from framehouse.domain.shot import FinishedImage, Shot
 from framehouse.domain.sizes import Size, upscaling_factor
 from framehouse.domain.task import RequestOptions
-from framehouse.engines.image_files import Png
+from framehouse.engines.image_files import ImageFile
 from framehouse.engines.interface import Abilities, Batch, BatchLost, GeneratedImage, ReferenceImage
 from framehouse.engines.registry import Route
 from framehouse.pipeline.finish import Finishing, finish
@@ -287,6 +288,7 @@ async def _save(
             label=build_label(producer, claimed.task_id, shot.index) if producer else None,
             original=original,
             upscaled=upscaled,
+            inputs=named_inputs(batch),
         )
     with spans.span("save", index=shot.index):
         outcome = await settle_shot(
@@ -300,6 +302,13 @@ async def _save(
             retention=rules.retention,
         )
     return "lost" if outcome == "lost" else "saved"
+
+
+def named_inputs(batch: Batch) -> list[Ingredient]:
+    """Return the references and the images of the elements with their titles in a manifest."""
+    references = [Ingredient(image.content, f"reference {number}") for number, image in enumerate(batch.references, 1)]
+    elements = [Ingredient(image.content, f"element {item.name}") for item in batch.elements for image in item.images]
+    return references + elements
 
 
 def unused_options(options: RequestOptions, abilities: Abilities) -> dict[str, object]:
@@ -322,13 +331,16 @@ async def upscale_small(generated: GeneratedImage, size: Size, upscaler: ImageUp
     is then resized without a network.
     """
     image = generated.image
-    generated_size = Size(image.width, image.height) if isinstance(image, Png) else Size(image.shape[1], image.shape[0])
+    if isinstance(image, ImageFile):
+        generated_size = Size(image.width, image.height)
+    else:
+        generated_size = Size(image.shape[1], image.shape[0])
     factor = upscaling_factor(generated_size, size)
     if factor == 1 or "upscaled_by" in generated.facts:
         return None
     with spans.span("upscale", index=generated.index):
         try:
-            pixels = await asyncio.to_thread(image.decoded) if isinstance(image, Png) else image
+            pixels = await asyncio.to_thread(image.decoded) if isinstance(image, ImageFile) else image
             return await upscaler.upscale(pixels, factor)
         except Exception as error:  # noqa: BLE001 - an image that may have been paid for must not be lost
             reason = str(error) if isinstance(error, UpscalingFailed) else type(error).__name__
@@ -337,7 +349,7 @@ async def upscale_small(generated: GeneratedImage, size: Size, upscaler: ImageUp
 
 
 async def _finish(
-    image: NDArray[np.uint8] | Png,
+    image: NDArray[np.uint8] | ImageFile,
     size: Size,
     facts: Mapping[str, object],
     finishing: Finishing,
@@ -348,6 +360,7 @@ async def _finish(
     label: Mapping[str, str] | None,
     original: tuple[bytes, Box] | None,
     upscaled: NDArray[np.uint8] | None,
+    inputs: Sequence[Ingredient],
 ) -> FinishedImage:
     """Finish an image, in up to three attempts. Raises FinishFailed if all attempts fail.
 
@@ -369,16 +382,19 @@ async def _finish(
                 label=label,
                 original=original,
                 upscaled=upscaled,
+                inputs=inputs,
             )
         except Exception as error:
             if not pauses:
-                raise FinishFailed("internal error: the image could not be finished") from error
+                signing = isinstance(error, SigningFailed)
+                reason = "the image could not be signed" if signing else "the image could not be finished"
+                raise FinishFailed(f"internal error: {reason}") from error
         await asyncio.sleep(pauses.pop(0))
 
 
-def _is_rgb(image: NDArray[np.uint8] | Png) -> bool:
+def _is_rgb(image: NDArray[np.uint8] | ImageFile) -> bool:
     """Return whether an image has the format that the engine interface requires.
 
     The check is needed, because an engine from a plug-in can return an image in another format.
     """
-    return isinstance(image, Png) or (image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8)
+    return isinstance(image, ImageFile) or (image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8)

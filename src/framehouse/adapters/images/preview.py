@@ -11,6 +11,7 @@ from framehouse.adapters.images.thumb_hash import MAX_PX, thumb_hash
 
 PREVIEW_PX = 512
 """The maximum length of the longer side of a preview in pixels."""
+PREVIEW_TYPE = "image/webp"
 _QUALITY = 80
 pyvips.cache_set_max(0)  # the cache would keep large images in memory
 

@@ -24,7 +24,7 @@ from framehouse.engines.comfyui.workflow_check import find_problems, required_in
 from framehouse.engines.comfyui.workflows import Nodes, Workflow, fill, remove_unused_images
 from framehouse.engines.expansion_canvas import MAX_INPAINT_PIXELS, canvas_size, draw_canvas
 from framehouse.engines.http_exchange import NotAccepted, OutcomeUnknown
-from framehouse.engines.image_files import Png, answer_file, png_file
+from framehouse.engines.image_files import ImageFile, answer_file, png_file
 from framehouse.engines.interface import Abilities, Batch, GeneratedImage, HealthCheck, OpenOrder, Progress
 from framehouse.engines.plain_file import plain_file
 from framehouse.engines.replicas import Replica, Replicas
@@ -280,9 +280,9 @@ def _required(workflow: Workflow | None, option: str, use: str) -> Workflow:
     return workflow
 
 
-def _facts(inputs: _Inputs, image: NDArray[np.uint8] | Png, requested: Size) -> dict[str, object]:
+def _facts(inputs: _Inputs, image: NDArray[np.uint8] | ImageFile, requested: Size) -> dict[str, object]:
     """Return the additional metadata of a generated image."""
-    size = Size(image.width, image.height) if isinstance(image, Png) else Size(image.shape[1], image.shape[0])
+    size = Size(image.width, image.height) if isinstance(image, ImageFile) else Size(image.shape[1], image.shape[0])
     facts: dict[str, object] = {"server": "comfyui", "workflow": inputs.workflow.option}
     if size != requested:
         facts["generated_size"] = f"{size.width}x{size.height}"

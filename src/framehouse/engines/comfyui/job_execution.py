@@ -17,7 +17,7 @@ from framehouse.engines.comfyui.comfyui_api import ComfyUIApi
 from framehouse.engines.comfyui.job_answers import JobFailed, JobSucceeded, OutputFile
 from framehouse.engines.comfyui.progress_socket import ProgressSocket
 from framehouse.engines.http_exchange import NotAccepted, OutcomeUnknown
-from framehouse.engines.image_files import Png, read_answer
+from framehouse.engines.image_files import ImageFile, read_answer
 from framehouse.engines.interface import OpenOrder
 from framehouse.engines.replicas import Replica
 
@@ -142,7 +142,7 @@ class JobExecution:
             longest_s = _LONGEST_PAUSE_WITH_SOCKET_S if self._socket.connected else _LONGEST_PAUSE_S
             pause_s = _FIRST_PAUSE_S if ended else min(longest_s, pause_s * _PAUSE_GROWTH)
 
-    async def fetch(self) -> NDArray[np.uint8] | Png:
+    async def fetch(self) -> NDArray[np.uint8] | ImageFile:
         """Fetch the image of the finished job. Raises JobLost and Broken."""
         pauses = list(_FETCH_PAUSES_S)
         while True:

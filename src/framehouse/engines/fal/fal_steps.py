@@ -28,7 +28,7 @@ from framehouse.engines.fal.fal_options import FalOptions
 from framehouse.engines.fal.fal_orders import FalOrder, data_from_order
 from framehouse.engines.fal.fal_queue import FalQueryFailed, FalQueue, FalResult, RequestFailed
 from framehouse.engines.http_exchange import NotAccepted, OutcomeUnknown
-from framehouse.engines.image_files import MAX_ANSWER_BYTES, Png, read_answer
+from framehouse.engines.image_files import MAX_ANSWER_BYTES, ImageFile, read_answer
 from framehouse.engines.interface import Batch, BatchLost, GeneratedImage, OpenOrder, Progress
 from framehouse.engines.paid_account import PaidAccount
 from framehouse.engines.plain_file import plain_file
@@ -225,7 +225,7 @@ class FalOrderExecution:
 
     # --- images -----------------------------------------------------------------------------------------------------
 
-    async def _image(self, images: Sequence["_ReturnedImage"], position: int) -> NDArray[np.uint8] | Png:
+    async def _image(self, images: Sequence["_ReturnedImage"], position: int) -> NDArray[np.uint8] | ImageFile:
         """Fetch and decode an image of the result. Raises Declined, Broken and Unknown."""
         if position >= len(images):
             raise Broken(f"fal returned {len(images)} of {len(self._order.shots)} images")
@@ -236,7 +236,7 @@ class FalOrderExecution:
             return await asyncio.to_thread(_read_data_url, image.url)
         return await self._fetch_image(image.url, position)
 
-    async def _fetch_image(self, url: str, position: int) -> NDArray[np.uint8] | Png:
+    async def _fetch_image(self, url: str, position: int) -> NDArray[np.uint8] | ImageFile:
         """Fetch and decode an image.
 
         The method makes up to five attempts, because the image is already paid for. If all attempts fail, the method
@@ -298,7 +298,7 @@ def _images_in(answer: Mapping[str, Any]) -> list[_ReturnedImage]:
     return [_ReturnedImage(url, number < len(flags) and flags[number] is True) for number, url in enumerate(urls)]
 
 
-def _read_data_url(url: str) -> NDArray[np.uint8] | Png:
+def _read_data_url(url: str) -> NDArray[np.uint8] | ImageFile:
     """Decode the image in a data URL. Blocks the calling thread."""
     head, _, data = url.partition(",")
     try:

@@ -17,7 +17,7 @@ from pydantic_core import from_json
 from framehouse.domain.errors import Broken, Declined
 from framehouse.engines.error_replies import KEY_COOLDOWN_S, ErrorDetails, error_details, error_from_details
 from framehouse.engines.http_exchange import NotAccepted, Reply, one_line
-from framehouse.engines.image_files import Png, read_answer
+from framehouse.engines.image_files import ImageFile, read_answer
 from framehouse.engines.token_prices import Tokens, token_count
 
 _MAX_WAIT_S = 3600.0
@@ -47,7 +47,7 @@ class GeminiImage:
     tokens by type, or is None if they are not known.
     """
 
-    image: NDArray[np.uint8] | Png
+    image: NDArray[np.uint8] | ImageFile
     model: str
     total_tokens: int
     tokens: Tokens | None

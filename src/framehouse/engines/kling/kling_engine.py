@@ -12,7 +12,7 @@ from PIL import Image
 from framehouse.adapters.fetch import host_of
 from framehouse.domain.field_reader import url_problem
 from framehouse.engines.background_tasks import BackgroundTasks
-from framehouse.engines.image_files import Png, png_file
+from framehouse.engines.image_files import ImageFile, png_file
 from framehouse.engines.interface import Abilities, Batch, GeneratedImage, HealthCheck, Progress, ReferenceImage
 from framehouse.engines.kling.order_steps import OrderExecution, OrderSettings
 from framehouse.engines.kling.orders import MAX_IMAGES, orders_from_data, plan_orders
@@ -152,6 +152,6 @@ class Kling:
 def _reference(generated: GeneratedImage) -> ReferenceImage:
     """Return a generated image as a reference. Blocks the calling thread."""
     image = generated.image
-    if isinstance(image, Png):
+    if isinstance(image, ImageFile):
         return ReferenceImage(image.file, image.width, image.height)
     return ReferenceImage(png_file(Image.fromarray(image)), image.shape[1], image.shape[0])

@@ -16,7 +16,7 @@ from framehouse.adapters.fetch import FetchFailed, fetch, host_of
 from framehouse.domain.cost import divide_cost
 from framehouse.domain.errors import Broken, Declined, Unavailable, Unknown
 from framehouse.domain.outcome import MAY_BE_PAID
-from framehouse.engines.image_files import MAX_ANSWER_BYTES, Png, read_answer
+from framehouse.engines.image_files import MAX_ANSWER_BYTES, ImageFile, read_answer
 from framehouse.engines.interface import Batch, GeneratedImage, OpenOrder, Progress
 from framehouse.engines.kling.orders import Order, data_from_orders, orders_from_data, request_body
 from framehouse.engines.kling.upstream import Upstream
@@ -352,7 +352,7 @@ class OrderExecution:
             await self._open_order.pause(pause_s)
             pause_s = min(_LONGEST_POLL_S, pause_s * _POLL_GROWTH)
 
-    async def _fetch_image(self, account: UpstreamAccount, position: int, url: str) -> NDArray[np.uint8] | Png:
+    async def _fetch_image(self, account: UpstreamAccount, position: int, url: str) -> NDArray[np.uint8] | ImageFile:
         """Fetch and decode an image of the order.
 
         The method makes up to six attempts, because the image is already paid for. Before each further attempt, the

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 from framehouse.domain.errors import Broken
 from framehouse.engines.error_replies import error_details
 from framehouse.engines.http_exchange import Reply
-from framehouse.engines.image_files import Png, png_file
+from framehouse.engines.image_files import ImageFile, png_file
 from framehouse.engines.openai_images.returned_images import ReturnedImage, decode_images
 
 PROBE_PROMPT = "Both things side by side on a white table"
@@ -103,7 +103,7 @@ def decode_single_image(body: bytes) -> ReturnedImage:
 
 def _same_image(one: ReturnedImage, other: ReturnedImage) -> bool:
     """Return whether two images are equal except for rounding errors."""
-    first, second = (image.decoded() if isinstance(image, Png) else image for image in (one.image, other.image))
+    first, second = (image.decoded() if isinstance(image, ImageFile) else image for image in (one.image, other.image))
     if first.shape != second.shape:
         return False
     return float(np.abs(first.astype(np.int16) - second).mean()) < _MAX_MEAN_DIFFERENCE

@@ -14,7 +14,7 @@ from pydantic_core import from_json
 from framehouse.adapters.fetch import FetchFailed, fetch, host_of
 from framehouse.domain.errors import Broken, Declined
 from framehouse.engines.error_replies import error_from_item
-from framehouse.engines.image_files import MAX_ANSWER_BYTES, Png, read_answer
+from framehouse.engines.image_files import MAX_ANSWER_BYTES, ImageFile, read_answer
 
 _DATA_URL = re.compile(r"\s*data:([^,]{0,200}),", re.IGNORECASE)
 _NOT_THE_FORMAT = "the model server's response does not have the format of the Images API"
@@ -35,7 +35,7 @@ class DownloadFailed(Exception):
 class ReturnedImage:
     """An image from the server. `prompt` is the prompt that the server used, or empty if it is not reported."""
 
-    image: NDArray[np.uint8] | Png
+    image: NDArray[np.uint8] | ImageFile
     prompt: str = ""
 
 

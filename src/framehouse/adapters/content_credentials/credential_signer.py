@@ -1,0 +1,162 @@
+"""Sign image files: add a C2PA manifest to the file of an image, with the c2pa library."""
+
+import io
+import logging
+import threading
+import time
+from base64 import b64decode
+from collections.abc import Sequence
+from typing import Any
+
+from c2pa import Builder, C2paError, C2paSignerInfo, Context, Settings, Signer  # type: ignore[import-untyped]
+
+from framehouse.adapters.content_credentials.certificates import SigningIdentity
+from framehouse.adapters.content_credentials.manifests import (
+    Claims,
+    Ingredient,
+    SigningFailed,
+    manifest_definition,
+    relate_ingredients,
+)
+
+log = logging.getLogger(__name__)
+_PURPOSES = "1.3.6.1.5.5.7.3.4\n1.3.6.1.5.5.7.3.36\n1.3.6.1.4.1.62558.2.1\n"
+"""The accepted purposes of a certificate (extended key usage): e-mail protection, document signing, C2PA signing."""
+_MAX_MANIFEST_BYTES = 1_000_000
+"""The maximum size of a manifest. It contains the manifests of all ingredients, which can contain thumbnails."""
+_ONE_PIXEL = b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4//8/AAX+Av4N70a4AAAAAElFTkSuQmCC")
+_CHECK_CLAIMS = Claims("", "algorithmicMedia", "check", {})
+_TIME_STAMP_PAUSE_S = 60.0
+"""The time in seconds for which a time-stamp authority is not used after it has failed. Each failure can take 30 s."""
+
+
+def reading_settings(anchors: str) -> dict[str, Any]:
+    """Return the settings of the c2pa library for reading files from any source.
+
+    `anchors` contains the certificates that are trusted, as PEM. Without these settings, the library fetches the URL of
+    a manifest that a file names, from any address. The library ignores unknown settings.
+    """
+    return {
+        "builder": {"thumbnail": {"enabled": False}},
+        "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
+        "core": {"allowed_network_hosts": []},
+        "trust": {"trust_config": _PURPOSES} | ({"user_anchors": anchors} if anchors else {}),
+    }
+
+
+class CredentialSigner:
+    """Signs images with one certificate. The methods can be called from several threads.
+
+    A context of the library is not valid in a forked process, so the contexts are created when they are first used.
+    """
+
+    def __init__(self, identity: SigningIdentity, *, anchors: str = "", time_stamp_url: str = "") -> None:
+        """`anchors` contains the certificates that count as trusted in the manifests of ingredients, as PEM.
+
+        `time_stamp_url` is the URL of a time-stamp authority (RFC 3161), or empty.
+        """
+        self._identity = identity
+        self._settings = reading_settings(anchors or identity.chain)
+        self._time_stamp_url = time_stamp_url
+        self._no_time_stamps_until = 0.0
+        self._contexts: dict[str, Context] = {}
+        self._lock = threading.Lock()
+
+    def check(self) -> None:
+        """Sign an image of one pixel, to check the certificate and its key. Raises SigningFailed."""
+        self._sign_with(self._context(""), _ONE_PIXEL, "image/png", _CHECK_CLAIMS, None, ())
+
+    def sign(
+        self,
+        content: bytes,
+        media_type: str,
+        claims: Claims,
+        *,
+        parent: Ingredient | None = None,
+        inputs: Sequence[Ingredient] = (),
+    ) -> bytes:
+        """Return the file with a manifest. The pixels and the other metadata are not changed. Blocks the thread.
+
+        If the time-stamp authority does not respond, the image is signed without a time stamp. If an ingredient has a
+        damaged or too large manifest, the image is signed without ingredients. Raises SigningFailed.
+        """
+        signed = None
+        if parent or inputs:
+            try:
+                signed = self._sign(content, media_type, claims, parent, inputs)
+            except SigningFailed as error:
+                log.warning("an image is signed without its ingredients: %s", error)
+        if signed is None or len(signed) - len(content) > _MAX_MANIFEST_BYTES:
+            signed = self._sign(content, media_type, claims, None, ())
+        return signed
+
+    def _sign(
+        self,
+        content: bytes,
+        media_type: str,
+        claims: Claims,
+        parent: Ingredient | None,
+        inputs: Sequence[Ingredient],
+    ) -> bytes:
+        if self._time_stamp_url and time.monotonic() >= self._no_time_stamps_until:
+            try:
+                context = self._context(self._time_stamp_url)
+                return self._sign_with(context, content, media_type, claims, parent, inputs)
+            except SigningFailed as error:
+                self._no_time_stamps_until = time.monotonic() + _TIME_STAMP_PAUSE_S
+                log.warning("images are signed without a time stamp for %.0f s: %s", _TIME_STAMP_PAUSE_S, error)
+        return self._sign_with(self._context(""), content, media_type, claims, parent, inputs)
+
+    def _sign_with(
+        self,
+        context: Context,
+        content: bytes,
+        media_type: str,
+        claims: Claims,
+        parent: Ingredient | None,
+        inputs: Sequence[Ingredient],
+    ) -> bytes:
+        relations = relate_ingredients(claims, len(inputs), parent=parent is not None)
+        files = [*([parent] if parent else []), *inputs]
+        signed = io.BytesIO()
+        try:
+            builder = Builder(manifest_definition(claims, relations), context)
+            for relation, file in zip(relations, files, strict=True):
+                ingredient = {
+                    "title": file.title,
+                    "relationship": relation.relationship,
+                    "label": relation.label,
+                }
+                builder.add_ingredient(ingredient, _media_type(file.content), io.BytesIO(file.content))
+            builder.sign(media_type, io.BytesIO(content), signed)
+        except C2paError as error:
+            raise SigningFailed(f"{type(error).__name__}: {error}") from error
+        return signed.getvalue()
+
+    def _context(self, time_stamp_url: str) -> Context:
+        """Return the context with or without a time-stamp authority. The first call creates the context."""
+        with self._lock:
+            if time_stamp_url not in self._contexts:
+                identity = self._identity
+                try:
+                    info = C2paSignerInfo(
+                        identity.algorithm.encode(),
+                        identity.chain.encode(),
+                        identity.key.encode(),
+                        time_stamp_url or None,
+                    )
+                    self._contexts[time_stamp_url] = Context(Settings.from_dict(self._settings), Signer.from_info(info))
+                except C2paError as error:
+                    raise SigningFailed(f"the certificate or its key cannot be used: {error}") from error
+            return self._contexts[time_stamp_url]
+
+
+def _media_type(content: bytes) -> str:
+    """Return the media type of an image file."""
+    if content.startswith(b"\x89PNG"):
+        return "image/png"
+    if content.startswith(b"\xff\xd8"):
+        return "image/jpeg"
+    if content[8:12] == b"WEBP":
+        return "image/webp"
+    return "image/avif" if b"avif" in content[8:32] else "image/heic"
