@@ -186,28 +186,29 @@ class Settings(BaseSettings):
         description="Text of the watermark. "
         "If empty, the text is `AI生成` for tasks whose prompt contains Chinese characters, "
         "and `AI generated` for other tasks. "
-        "The height of a capital letter or a Chinese character is at least 5 % of the shorter side of the image.",
+        "Capital letters and Chinese characters have a height of at least 5 % of the shorter side of the image.",
     )
     watermark_logo: Path | None = Field(
         default=None,
         description="Path of an image file with transparency. The image replaces the text of the watermark. "
-        "The explicit label of GB 45438-2025 is a text, so a logo without this text does not replace it.",
+        "GB 45438-2025 requires a text, such as `AI生成`, so a logo without such a text is not sufficient.",
     )
     explicit_label: Literal["watermark", "always"] = Field(
         default="watermark",
         description="Which files have the watermark. "
         "With `watermark`, only the watermarked copies that clients request have it. "
         "With `always`, all images and their previews have it, "
-        "and the `watermark_url` of an image equals its `url`.",
+        "and the `watermark_url` of an image equals its `url`. "
+        "An image of a series that is generated from the first image may then repeat parts of its watermark.",
     )
     label_producer: str = Field(
         default="",
         max_length=100,
-        description="Code of the operator for the implicit label of GB 45438-2025, "
-        "which the metadata of each image then contains once. "
-        "The code consists of `0011`, the 18 characters of the unified social credit code, "
-        "and five characters of your choice. "
-        "If empty, images have no implicit label.",
+        description="Code of the operator for the implicit label of GB 45438-2025: `0011`, "
+        "the 18 characters of the unified social credit code, and five characters of your choice. "
+        "The metadata of each image then contains the label once, with this code as producer and propagator. "
+        "If empty, images have no implicit label. "
+        "In both cases, labels of upstreams and references are not copied to the image.",
     )
     sign_images: bool = Field(
         default=True,

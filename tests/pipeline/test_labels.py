@@ -12,19 +12,22 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from framehouse.adapters.content_credentials.certificates import create_identity
+from framehouse.adapters.content_credentials.credential_signer import CredentialSigner
 from framehouse.adapters.images.encode import Format
 from framehouse.adapters.images.image_metadata import describe
 from framehouse.adapters.images.watermark import add_watermark
 from framehouse.domain.aigc_label import build_label, label_problem
 from framehouse.domain.shot import FinishedImage
 from framehouse.domain.sizes import Size
-from framehouse.engines.image_files import Png, read_answer
+from framehouse.engines.image_files import Png, has_manifest, read_answer
 from framehouse.pipeline.finish import ExplicitLabel, Finishing, finish
 from tests.support.aigc_labels import label_count_by_xmllint, labels_by_exiftool, labels_in
 
 TASK = UUID("01234567-89ab-7def-8123-456789abcdef")
 LABEL = build_label("001191110000MA01ABCD2X<&>'01", TASK, 2)
 FACTS = {"prompt": '<TC260:AIGC xmlns:TC260="http://www.tc260.org.cn/ns/AIGC/1.0/">{"Label":"3"}</TC260:AIGC> 狐'}
+SIGNER = CredentialSigner(create_identity())
 SIZE = Size(320, 240)
 PIXELS = np.random.default_rng(4).integers(90, 110, (240, 320, 3), dtype=np.uint8)
 
@@ -68,7 +71,7 @@ def test_each_file_has_exactly_one_implicit_label_and_the_expected_watermark(
     format: Format, explicit: ExplicitLabel, watermark: bool, passed_on: bool
 ) -> None:
     image = upstream_png() if passed_on else PIXELS
-    finishing = Finishing("F", format, explicit_label=explicit)
+    finishing = Finishing("F", format, explicit_label=explicit, show_prompt=True, signer=SIGNER)
     result = finished(image, finishing, watermark=watermark, label=LABEL)
     always = explicit == "always"
     files = {result.content: always, result.preview: always}
@@ -77,6 +80,7 @@ def test_each_file_has_exactly_one_implicit_label_and_the_expected_watermark(
         assert (result.watermarked == result.content) == always
         files[result.watermarked] = True
     for content, marked in files.items():
+        assert has_manifest(content)
         assert labels_in(content) == [LABEL]
         assert labels_by_exiftool(content) == [LABEL]
         assert label_count_by_xmllint(content) == 1

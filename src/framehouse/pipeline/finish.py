@@ -77,8 +77,8 @@ def finish(
     finished image. `source_type` is the source type that the engine states. If `watermark` is true, the result also
     contains a second file with a watermark. If the image is an expanded image, `original` contains the file of the
     original image, and the box that the original image fills in the expanded image. In this case, the pixels of the
-    original image replace the pixels in this box. The result also contains a preview. `inputs` are the references of the
-    task. Those that contain a C2PA manifest become ingredients of the manifest of the image.
+    original image replace the pixels in this box. The result also contains a preview. `inputs` are the references of
+    the task. Those that contain a C2PA manifest become ingredients of the manifest of the image.
 
     `label` is the implicit label in the metadata of all files, or None. If `finishing.explicit_label` is `always`, the
     image and the preview also have the watermark, and the second file is identical to the first. `prompt` is the prompt

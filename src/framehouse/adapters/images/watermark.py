@@ -55,8 +55,9 @@ def add_watermark(pixels: NDArray[np.uint8], text: str, logo: bytes = b"") -> tu
 def _font_size(width: int, height: int) -> int:
     """Return the font size in pixels with which capital letters have the required height.
 
-    Two pixels are added, because the rasterizer rounds both edges of a letter. The second term applies to images that are more than
-    three times as wide as high, or as high as wide. Without it, the text would be illegible in their previews.
+    Two pixels are added, because the rasterizer rounds both edges of a letter. The share of the longer side matters if
+    this side is more than three times as long as the other side. Without this share, the text would be illegible in the
+    preview.
     """
     letter = max(min(width, height) * _LETTER_SHARE, max(width, height) * _LETTER_SHARE_OF_LONGER_SIDE)
     return max(_MIN_FONT_PX, math.ceil((letter + 2) / _LETTER_EM))
