@@ -47,7 +47,7 @@ from tests.support.tasks import wait_for_task
 ENGINES = ("previz", "openai_images", "a relay to a Framehouse", "an upstream with signed JPEG files")
 PROMPT = "a fox in the snow"
 MODEL = "kling-v3-omni"
-OPENAI = {"engine": "openai_images", "kind": "openai", "model": "m", "max_pixels": 128 * 128, "probe": False}
+OPENAI = {"engine": "openai_images", "kind": "openai", "model": "m", "max_pixels": 256 * 256, "probe": False}
 CAMERA, UPSTREAM, OWN = create_identity(), create_identity(), create_identity()
 SIGNED_REFERENCE = CredentialSigner(CAMERA).sign(
     image_file(), "image/png", Claims("1", "composite", "a camera", {"task_id": ""})

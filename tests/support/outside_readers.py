@@ -73,7 +73,7 @@ def exiftool(files: Sequence[Path]) -> list[dict[str, Any]]:
     program = shutil.which("exiftool")
     if program is None:
         skip_missing("exiftool", "libimage-exiftool-perl")
-    words = [program, "-json", "-struct", "-G1", "-validate", "-warning", "-error", "-a", *map(str, files)]
+    words = [program, "-json", "-struct", "-G1", "-validate", "-a", "-all", "-warning", "-error", *map(str, files)]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     read: list[dict[str, Any]] = json.loads(done.stdout)
     return read
