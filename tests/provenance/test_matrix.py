@@ -1,6 +1,5 @@
 """The files of all formats, kinds of tasks and engines are read by programs that were not written for Framehouse."""
 
-import asyncio
 import base64
 import io
 import json
@@ -21,22 +20,25 @@ from framehouse.adapters.content_credentials.certificates import SigningIdentity
 from framehouse.adapters.content_credentials.credential_signer import CredentialSigner
 from framehouse.adapters.content_credentials.manifests import GENERATION, Claims
 from framehouse.adapters.images.encode import Format
-from framehouse.adapters.storage import Storage
+from framehouse.adapters.images.image_upscaler import UPSCALER
+from framehouse.adapters.postgres.pool import Database
+from framehouse.adapters.storage import Storage, open_storage
 from framehouse.domain.provenance import IPTC_SOURCE_TYPES
 from framehouse.domain.shot import preview_key
 from framehouse.domain.sizes import Size
 from framehouse.domain.task_kind import TaskKind
+from framehouse.engines.image_files import read_answer
 from framehouse.pipeline.finish import Finishing, finish
 from framehouse.pipeline.generate import Rules
-from tests.support import openai_server
+from tests.support import openai_server, services
+from tests.support.api_server import PATH, serving
 from tests.support.database import Server
 from tests.support.image_files import encoded, image_file
-from tests.support.in_process_deployment import RULES, Deployment, build_deployment
+from tests.support.in_process_deployment import RULES, Deployment, MakeDeployment, build_deployment
 from tests.support.outside_readers import (
     active_manifest,
     assertion,
     exiftool,
-    read_manifests,
     signature_problems,
     xmllint,
     xmp_packets,
@@ -93,7 +95,7 @@ def signed_jpeg(png: bytes) -> bytes:
 
 @asynccontextmanager
 async def deployed(
-    engine: str, postgres: Server, template: str, db: Any, storage: Storage, folder: Path
+    engine: str, postgres: Server, template: str, db: Database, storage: Storage, folder: Path
 ) -> AsyncIterator[Deployment]:
     """A deployment with this engine."""
     async with AsyncExitStack() as stack:
@@ -225,7 +227,7 @@ def check_ingredients(
 @pytest.mark.parametrize("format", get_args(Format))
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_outside_readers_accept_every_file(
-    postgres: Server, template: str, db: Any, storage: Storage, tmp_path: Path, engine: str, format: Format
+    postgres: Server, template: str, db: Database, storage: Storage, tmp_path: Path, engine: str, format: Format
 ) -> None:
     async with deployed(engine, postgres, template, db, storage, tmp_path) as deployment:
         deployment.rules = signing(OWN, format)
@@ -239,3 +241,105 @@ async def test_outside_readers_accept_every_file(
         assert (read["ExifTool:Validate"], read.get("ExifTool:Warning")) == ("OK", None), file.path
         assert read["XMP-iptcExt:DigitalSourceType"] == file.xmp()["DigitalSourceType"]
         assert file.media_type == "image/webp" or "c2pa.actions.v2" in str(read)
+
+
+@pytest.mark.parametrize("format", get_args(Format))
+async def test_a_changed_byte_is_found_by_both_readers(
+    make_deployment: MakeDeployment, tmp_path: Path, format: Format
+) -> None:
+    deployment = await make_deployment({"engine": "previz"})
+    deployment.rules = signing(OWN, format)
+    for file in await produce(deployment, ["single"], tmp_path):
+        start, length = manifest_bytes(file.content)
+        places = {"the claim": file.content.index(file.task_id.encode(), start)}
+        places["the certificate"] = file.content.index(b"Framehouse, self-signed", start)
+        places["the XMP packet"] = file.content.index(b"DigitalSourceType", 0 if start > 5000 else start + length)
+        outside = [at for at in range(16, len(file.content)) if not start <= at < start + length]
+        places |= {f"byte {at}": at for at in (*outside[:: len(outside) // 5], outside[-1])}
+        for name, at in places.items():
+            changed = bytearray(file.content)
+            changed[at] ^= 1
+            problems = signature_problems(bytes(changed), file.media_type, OWN.chain)
+            assert [problem.partition(":")[0] for problem in problems] == ["c2pa", "encypher-c2pa"], (file.role, name)
+
+
+def manifest_bytes(content: bytes) -> tuple[int, int]:
+    """The position and the length of the only manifest store, which is a box in the file."""
+    start = content.index(b"jumb") - 4
+    return start, int.from_bytes(content[start : start + 4])
+
+
+@pytest.mark.parametrize("format", get_args(Format))
+async def test_the_prompt_is_in_the_file_if_the_setting_says_so(
+    make_deployment: MakeDeployment, tmp_path: Path, format: Format
+) -> None:
+    deployment = await make_deployment({"engine": "previz"})
+    deployment.rules = signing(OWN, format, show_prompt=True)
+    for file in await produce(deployment, ["single"], tmp_path):
+        for stated in (assertion(active_manifest(file.content, OWN.chain), GENERATION), file.facts()):
+            assert stated["prompt"] == PROMPT
+            assert "prompt_sha256" not in stated
+
+
+@pytest.mark.parametrize("format", get_args(Format))
+def test_upscaling_is_an_action_and_makes_the_image_a_composite(format: Format) -> None:
+    finished = finish(
+        np.zeros((30, 40, 3), np.uint8),
+        Size(80, 60),
+        {"model": MODEL, "engine": "previz"},
+        signing(OWN, format).finishing,
+        source_type="algorithmicMedia",
+        watermark=False,
+        upscaled=np.zeros((60, 80, 3), np.uint8),
+    )
+    assert signature_problems(finished.content, finished.media_type, OWN.chain) == []
+    manifest = active_manifest(finished.content, OWN.chain)
+    actions = assertion(manifest, "c2pa.actions.v2")["actions"]
+    assert [(action["action"], action.get("softwareAgent", {}).get("name")) for action in actions] == [
+        ("c2pa.created", "previz"),
+        ("c2pa.enhanced", UPSCALER),
+        ("c2pa.resized", None),
+    ]
+    composite = "compositeWithTrainedAlgorithmicMedia"
+    assert actions[0]["digitalSourceType"] == IPTC_SOURCE_TYPES + composite
+    assert assertion(manifest, GENERATION)["digital_source_type"] == composite
+
+
+def test_the_manifest_of_a_changed_upstream_file_is_recorded_as_invalid() -> None:
+    changed = bytearray(signed_jpeg(image_file()))
+    changed[-100] ^= 1
+    finished = finish(
+        read_answer(bytes(changed)),
+        Size(400, 300),
+        {"model": MODEL},
+        signing(OWN).finishing,
+        source_type="trainedAlgorithmicMedia",
+        watermark=False,
+    )
+    assert signature_problems(finished.content, finished.media_type, OWN.chain) == []
+    (parent,) = active_manifest(finished.content, OWN.chain)["ingredients"]
+    failures = [failure["code"] for failure in parent["validation_results"]["activeManifest"]["failure"]]
+    assert sorted(failures) == ["assertion.dataHash.mismatch", "signingCredential.untrusted"]
+
+
+async def test_presigned_delivery_leaves_the_files_unchanged(
+    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with services.s3() as bucket:
+        for name, value in bucket.variables.items():
+            monkeypatch.setenv(name, value)
+        deployment = await build_deployment(db, open_storage(bucket.url("prefix")), {"engine": "previz"})
+        deployment.rules = signing(OWN)
+        try:
+            async with serving(deployment, redirect_images=True) as api:
+                files = await produce(deployment, ["single"], tmp_path)
+                task = (await api.alice.get(f"{PATH}/{files[0].task_id}?include=previews")).json()["data"]
+                (image,) = task["task_result"]["images"]
+                for file, field in zip(files, ("url", "preview_url", "watermark_url"), strict=True):
+                    served = await api.anonymous.get(image[field], follow_redirects=True)
+                    if field != "preview_url":
+                        assert served.history[0].headers["location"].startswith(bucket.variables["AWS_ENDPOINT_URL"])
+                    assert served.content == file.content
+                    assert signature_problems(served.content, file.media_type, OWN.chain) == []
+        finally:
+            await deployment.close()

@@ -229,7 +229,10 @@ def _generated(server: ModelServer, post: Post, fault: Any) -> bytes:
     images = [
         generated_file(f"{sent['prompt']} {seed + k} ".encode() + references, width, height) for k in range(count)
     ]
-    data = [{"b64_json": base64.b64encode(server.convert(image)).decode(), "revised_prompt": sent["prompt"]} for image in images]
+    data = [
+        {"b64_json": base64.b64encode(server.convert(image)).decode(), "revised_prompt": sent["prompt"]}
+        for image in images
+    ]
     return json.dumps({"created": 1, "data": data[1:] if fault == "few" else data, "usage": server.usage}).encode()
 
 

@@ -52,15 +52,18 @@ def signature_problems(content: bytes, media_type: str, anchors: str) -> list[st
             problems.append(f"c2pa: {report['validation_state']} {report.get('validation_status')}")
     except Exception as error:  # noqa: BLE001 - the library reports a damaged manifest with several exceptions
         problems.append(f"c2pa: {error}")
-    other = encypher_c2pa.verify(
-        content,
-        media_type,
-        telemetry=False,
-        online=False,
-        no_default_trust=True,
-        trust_pem=anchors,
-        strict_conformance=True,
-    )
+    try:
+        other = encypher_c2pa.verify(
+            content,
+            media_type,
+            telemetry=False,
+            online=False,
+            no_default_trust=True,
+            trust_pem=anchors,
+            strict_conformance=True,
+        )
+    except ValueError as error:
+        return [*problems, f"encypher-c2pa: {error}"]
     verdict = (other["present"], other["integrity"], other["signature"], other["hard_binding"])
     codes = {failure["code"] for failure in other["validation_results"]["failure"]} - _FOR_A_CONFORMANCE_PROGRAM
     if verdict != (True, "valid", "valid", "match") or codes:
@@ -81,9 +84,7 @@ def exiftool(files: Sequence[Path]) -> list[dict[str, Any]]:
 
 def xmp_packets(content: bytes) -> list[bytes]:
     """All XMP packets of a file. None of the writers compresses them."""
-    return [
-        _PACKET_START + part.partition(_PACKET_END)[0] + _PACKET_END for part in content.split(_PACKET_START)[1:]
-    ]
+    return [_PACKET_START + part.partition(_PACKET_END)[0] + _PACKET_END for part in content.split(_PACKET_START)[1:]]
 
 
 def xmllint(packets: Sequence[bytes], folder: Path) -> None:
