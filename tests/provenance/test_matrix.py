@@ -145,7 +145,7 @@ async def produce(deployment: Deployment, names: list[str], folder: Path) -> lis
     """Run the requests with these names, and return all files that they produce."""
     tickets = {name: await deployment.submit(kind=REQUESTS[name][0], **REQUESTS[name][1]) for name in names}
     deployment.start_worker()
-    files = []
+    files: list[File] = []
     for name, ticket in tickets.items():
         task = await wait_for_task(deployment, ticket.task_id)
         assert task.status == "succeed", (name, task.status_message)
