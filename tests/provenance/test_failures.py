@@ -45,7 +45,7 @@ from tests.support.tasks import assert_nothing_left, wait_for_task
 OWN, OTHER = create_identity(), create_identity()
 CLAIMS = Claims("1", "trainedAlgorithmicMedia", "a model", {"task_id": "t"})
 PNG = image_file(40, 30)
-ERRORS = (SigningFailed("no"), RuntimeError("an error that nobody expects"))
+ERRORS = (SigningFailed("no"), RuntimeError("an unexpected error"))
 
 
 class FailingSigner:

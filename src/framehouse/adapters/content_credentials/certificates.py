@@ -42,6 +42,22 @@ class SigningIdentity:
         return _algorithm(serialization.load_pem_private_key(self.key.encode(), password=None))
 
 
+@dataclass(frozen=True, slots=True)
+class CertificateFacts:
+    """The names of a certificate's owner and issuer, and the time at which it expires."""
+
+    subject: str
+    issuer: str
+    expires_at: datetime
+
+
+def read_certificate(chain: str) -> CertificateFacts:
+    """Return the facts about the first certificate of the chain, which is PEM text."""
+    certificate = x509.load_pem_x509_certificate(chain.encode())
+    subject, issuer = (name.rfc4514_string() for name in (certificate.subject, certificate.issuer))
+    return CertificateFacts(subject, issuer, certificate.not_valid_after_utc)
+
+
 def create_identity() -> SigningIdentity:
     """Create a certificate authority, and a certificate of this authority. The key of the authority is discarded."""
     authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
