@@ -18,12 +18,13 @@ from framehouse.adapters.images.image_upscaler import UPSCALER
 from framehouse.adapters.images.preview import PREVIEW_TYPE, create_preview
 from framehouse.adapters.images.resize import resize_and_crop
 from framehouse.adapters.images.watermark import add_watermark
+from framehouse.adapters.reference_files.file_types import has_manifest
 from framehouse.domain.expansion import Box
 from framehouse.domain.provenance import DigitalSourceType, finished_source_type
 from framehouse.domain.shot import FinishedImage
 from framehouse.domain.sizes import Size
 from framehouse.domain.watermark_text import watermark_text_for
-from framehouse.engines.image_files import ImageFile, Png, decode_reference_rgb, has_manifest
+from framehouse.engines.image_files import ImageFile, Png, decode_reference_rgb
 
 if TYPE_CHECKING:
     from framehouse.adapters.content_credentials.credential_signer import CredentialSigner
@@ -185,7 +186,12 @@ def _sign(
     """Return the signed file, or the same file if there is no signer. Raises SigningFailed."""
     if finishing.signer is None:
         return content
-    return finishing.signer.sign(content, media_type, claims, parent=parent, inputs=inputs)
+    try:
+        return finishing.signer.sign(content, media_type, claims, parent=parent, inputs=inputs)
+    except SigningFailed:
+        raise
+    except Exception as error:  # an image that may have been paid for must not be lost because of a manifest
+        raise SigningFailed(f"{type(error).__name__}: {error}") from error
 
 
 def _claims(
