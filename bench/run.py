@@ -22,6 +22,7 @@ NAMES = (
     "decoding",
     "devices",
     "finishing",
+    "signing",
     "upscaling",
     "server_overhead",
     "full_tables",

@@ -56,6 +56,11 @@ def test_arguments_override_variables_which_override_files(tmp_path: Path, monke
         ("[models.x]\nroute = []", "models.x.route: no such setting"),
         ('[models.x]\nunits = { "8k" = 1 }', "models.x.units"),
         ('image_format = "gif"', "image_format"),
+        ('label_producer = "示例公司"', r'label_producer: must not contain the character U\+793A: "示例公司"'),
+        ('label_producer = "a b"', r"label_producer: must not contain the character U\+0020"),
+        ("label_producer = 'a\"b'", r"label_producer: must not contain the character U\+0022"),
+        ("label_producer = 'a\\b'", r"label_producer: must not contain the character U\+005C"),
+        ('explicit_label = "never"', "explicit_label"),
         ('[models.x]\nunits = { "1k" = -5 }', "models.x.units.1k"),
         ('path_prefixes = ["/{id}"]', "path_prefixes"),
         ("path_prefixes = []", "path_prefixes"),
@@ -121,3 +126,8 @@ def test_a_direct_database_url_requires_a_pooled_one(monkeypatch: pytest.MonkeyP
         load_settings()
     monkeypatch.setenv("FRAMEHOUSE_DATABASE_URL", "postgresql://pooled")
     assert load_settings().direct_database_url == "postgresql://direct"
+
+
+def test_spaces_around_the_watermark_text_are_removed_and_line_breaks_become_spaces(tmp_path: Path) -> None:
+    (tmp_path / "framehouse.toml").write_text('watermark_text = " AI\\n 生成 "')
+    assert load_settings().watermark_text == "AI 生成"

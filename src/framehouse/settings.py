@@ -17,6 +17,7 @@ from platformdirs import user_data_path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from framehouse.domain.aigc_label import code_problem
 from framehouse.domain.field_reader import url_problem
 from framehouse.domain.model import Catalog, Model
 from framehouse.domain.pricing import DEFAULT_UNITS
@@ -180,11 +181,34 @@ class Settings(BaseSettings):
         "With `lanczos`, or without the extra, they are enlarged with Lanczos resampling.",
     )
     watermark_text: str = Field(
-        default="AI generated", min_length=1, max_length=60, description="Text of the watermark."
+        default="",
+        max_length=60,
+        description="Text of the watermark. "
+        "If empty, the text is `AI生成` for tasks whose prompt contains Chinese characters, "
+        "and `AI generated` for other tasks. "
+        "Capital letters and Chinese characters have a height of at least 5 % of the shorter side of the image.",
     )
     watermark_logo: Path | None = Field(
         default=None,
-        description="Path of an image file with transparency. The image replaces the text of the watermark.",
+        description="Path of an image file with transparency. The image replaces the text of the watermark. "
+        "GB 45438-2025 requires a text, such as `AI生成`, so a logo without such a text is not sufficient.",
+    )
+    explicit_label: Literal["watermark", "always"] = Field(
+        default="watermark",
+        description="Which files have the watermark. "
+        "With `watermark`, only the watermarked copies that clients request have it. "
+        "With `always`, all images and their previews have it, "
+        "and the `watermark_url` of an image equals its `url`. "
+        "An image of a series that is generated from the first image may then repeat parts of its watermark.",
+    )
+    label_producer: str = Field(
+        default="",
+        max_length=100,
+        description="Code of the operator for the implicit label of GB 45438-2025: `0011`, "
+        "the 18 characters of the unified social credit code, and five characters of your choice. "
+        "The metadata of each image then contains the label once, with this code as producer and propagator. "
+        "If empty, images have no implicit label. "
+        "In both cases, labels of upstreams and references are not copied to the image.",
     )
     sign_images: bool = Field(
         default=True,
@@ -328,6 +352,18 @@ class Settings(BaseSettings):
         if url and (problem := url_problem(url)):
             raise ValueError(problem)
         return url
+
+    @field_validator("watermark_text")
+    @classmethod
+    def _one_line(cls, text: str) -> str:
+        return " ".join(text.split())
+
+    @field_validator("label_producer")
+    @classmethod
+    def _code(cls, code: str) -> str:
+        if problem := code_problem(code):
+            raise ValueError(problem)
+        return code
 
     @model_validator(mode="after")
     def _direct(self) -> "Settings":

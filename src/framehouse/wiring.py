@@ -166,7 +166,7 @@ async def check(settings: Settings) -> None:
         await check_server(settings.database_url, direct_url=settings.direct_database_url)
     if settings.watermark_logo:
         _read_logo(settings.watermark_logo)
-    read_signing_files(settings)
+    check_signing_files(settings)
 
 
 def _read_logo(path: Path) -> bytes:
@@ -200,19 +200,29 @@ async def open_signer(settings: Settings, db: Database) -> CredentialSigner | No
     if not settings.sign_images:
         return None
     from framehouse.adapters.content_credentials.credential_signer import CredentialSigner
-    from framehouse.adapters.content_credentials.manifests import SigningFailed
     from framehouse.adapters.postgres.signing_identities import known_chains, own_identity, remember_chain
 
-    identity = read_signing_files(settings) or await own_identity(db)
+    identity = await asyncio.to_thread(check_signing_files, settings) or await own_identity(db)
     await remember_chain(db, identity)
-    signer = CredentialSigner(
-        identity, anchors="\n".join(await known_chains(db)), time_stamp_url=settings.time_stamp_url
-    )
+    return CredentialSigner(identity, anchors="\n".join(await known_chains(db)), time_stamp_url=settings.time_stamp_url)
+
+
+def check_signing_files(settings: Settings) -> SigningIdentity | None:
+    """Sign a small image with the configured certificate, if images are signed and a certificate is configured.
+
+    Returns the certificate. Raises BadSettings if the files cannot be read, or if the certificate cannot sign images.
+    """
+    if not settings.sign_images or (identity := read_signing_files(settings)) is None:
+        return None
+    from framehouse.adapters.content_credentials.credential_signer import CredentialSigner
+    from framehouse.adapters.content_credentials.manifests import SigningFailed
+
     try:
-        await asyncio.to_thread(signer.check)
+        CredentialSigner(identity).check()
     except SigningFailed as error:
-        raise BadSettings(f"Settings: signing_certificate: cannot sign images: {error}") from error
-    return signer
+        message = f"the certificate in {settings.signing_certificate} cannot sign images: {error}"
+        raise BadSettings(f"Settings: signing_certificate: {message}") from error
+    return identity
 
 
 def read_signing_files(settings: Settings) -> SigningIdentity | None:
@@ -222,9 +232,14 @@ def read_signing_files(settings: Settings) -> SigningIdentity | None:
     from framehouse.adapters.content_credentials.certificates import read_identity
 
     try:
-        return read_identity(settings.signing_certificate.read_bytes(), settings.signing_key.read_bytes())
-    except (OSError, ValueError) as error:
-        raise BadSettings(f"Settings: signing_certificate, signing_key: {error}") from error
+        chain, key = settings.signing_certificate.read_bytes(), settings.signing_key.read_bytes()
+    except OSError as error:
+        raise BadSettings(f"Settings: signing_certificate, signing_key: {error.filename}: {error.strerror}") from error
+    try:
+        return read_identity(chain, key)
+    except ValueError as error:
+        files = f"{settings.signing_certificate} and {settings.signing_key}"
+        raise BadSettings(f"Settings: signing_certificate, signing_key: {files}: {error}") from error
 
 
 def build_worker(
@@ -246,6 +261,8 @@ def build_worker(
         quality=s.image_quality,
         watermark_text=s.watermark_text,
         watermark_logo=_read_logo(s.watermark_logo) if s.watermark_logo else b"",
+        label_producer=s.label_producer,
+        explicit_label=s.explicit_label,
         signer=signer,
         require_signature=s.unsigned_images == "fail",
         show_prompt=s.prompt_in_images,

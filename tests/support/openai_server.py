@@ -10,7 +10,7 @@ import io
 import json
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,7 +61,8 @@ class ModelServer:
     error message such as (503, {}, "…"); an empty string is no fault. References after the first `max_references` are
     ignored. `usage` is the field `usage` of successful responses. `edit_error` is the status and the message of every
     answer of /edits. While `gate` is closed, POSTs wait. Each POST takes `delay_s` seconds. `paid` counts the images
-    that were requested without a clear refusal, by prompt.
+    that were requested without a clear refusal, by prompt. `convert` receives each image as a PNG file, and returns the
+    file that is sent.
     """
 
     kind: str
@@ -80,6 +81,7 @@ class ModelServer:
     aborted: int = 0
     delay_s: float = 0.0
     paid: Counter[str] = field(default_factory=Counter)
+    convert: Callable[[bytes], bytes] = bytes
 
     def paths(self) -> list[str]:
         return [post.path.removeprefix("/v1/images/") for post in self.posts]
@@ -227,7 +229,10 @@ def _generated(server: ModelServer, post: Post, fault: Any) -> bytes:
     images = [
         generated_file(f"{sent['prompt']} {seed + k} ".encode() + references, width, height) for k in range(count)
     ]
-    data = [{"b64_json": base64.b64encode(image).decode(), "revised_prompt": sent["prompt"]} for image in images]
+    data = [
+        {"b64_json": base64.b64encode(server.convert(image)).decode(), "revised_prompt": sent["prompt"]}
+        for image in images
+    ]
     return json.dumps({"created": 1, "data": data[1:] if fault == "few" else data, "usage": server.usage}).encode()
 
 

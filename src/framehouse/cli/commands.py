@@ -34,6 +34,7 @@ _COMMANDS = {
     "backup_commands:backup": "Copy the embedded database, the images, the references and framehouse.toml to FILE.",
     "backup_commands:restore": "Restore the backup FILE into a data folder that has no database.",
     "callback_commands:callback": "List and resend callbacks, or receive them for development.",
+    "certificate_command:certificate": "Print the certificate that signs images, and its issuers, as PEM.",
     "comfyui_command:comfyui": "Check workflows for the engine comfyui.",
     "doctor_command:doctor": "Find problems and print advice on how to solve them.",
     "engine_commands:engine": "Test the engines of the configured routes.",

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -32,11 +33,12 @@ from framehouse.adapters.storage import StorageUnavailable, folder_of, open_stor
 from framehouse.cli.output import EXIT_FAILED, echo, print_json
 from framehouse.engines.registry import BadRoute, Registry, open_registry
 from framehouse.settings import BadSettings, Settings, load_settings, unknown_variables
-from framehouse.wiring import open_database, trust_configured_certificates
+from framehouse.wiring import check_signing_files, open_database, trust_configured_certificates
 
 Level = Literal["ok", "advice", "problem"]
 _MIN_FREE_DISK_BYTES = 2_000_000_000
 _MAX_WAIT_S = 60
+_MIN_CERTIFICATE_DAYS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ def _run_checks(data_dir: Path | None, config: Path | None) -> list[DoctorFindin
         _check_disk,
         _check_engines,
         _check_upscaler,
+        _check_signing,
         _check_storage,
         _check_database,
     )
@@ -172,6 +175,36 @@ def _check_upscaler(settings: Settings) -> list[DoctorFinding]:
         advice = f'Install the extra again: {UPSCALER_INSTALLATION}. Or set upscaling = "lanczos".'
         return [DoctorFinding(17, "problem", text, advice)]
     return [DoctorFinding(17, "ok", f"Images are enlarged with {UPSCALER}, and a test image was enlarged")]
+
+
+def _check_signing(settings: Settings) -> list[DoctorFinding]:
+    """Sign a small image with the configured certificate, and check when the certificate expires."""
+    if not settings.sign_images:
+        return [DoctorFinding(18, "ok", "Images are not signed (sign_images = false)")]
+    from framehouse.adapters.content_credentials.certificates import read_certificate
+
+    try:
+        identity = check_signing_files(settings)
+    except BadSettings as error:
+        advice = "Correct the files; docs/provenance.md describes the requirements."
+        return [DoctorFinding(18, "problem", str(error), advice)]
+    if identity is None:
+        text = (
+            "Images are signed with a certificate that this deployment has created. Others can detect changes of an "
+            "image, but cannot verify who signed it, unless they trust the output of framehouse certificate"
+        )
+        return [DoctorFinding(18, "ok", text)]
+    facts = read_certificate(identity.chain)
+    days = (facts.expires_at - datetime.now(UTC)).days
+    text = (
+        f"Images are signed with the certificate of {facts.subject}, issued by {facts.issuer}; it expires on "
+        f"{facts.expires_at:%Y-%m-%d} (in {days} days)"
+    )
+    if days < _MIN_CERTIFICATE_DAYS:
+        return [
+            DoctorFinding(18, "advice", text, "Order a new certificate, replace the files and restart the workers.")
+        ]
+    return [DoctorFinding(18, "ok", text)]
 
 
 def _check_storage(settings: Settings) -> list[DoctorFinding]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from framehouse.adapters.reference_files.clean_file import PNG_END
+from framehouse.adapters.reference_files.file_types import has_manifest
 from framehouse.adapters.reference_files.header import BadImage
 from framehouse.adapters.reference_files.open_image import open_image
 from framehouse.domain.errors import Broken
@@ -131,11 +132,6 @@ def read_answer(content: bytes) -> NDArray[np.uint8] | ImageFile:
     if has_manifest(content):
         return SignedFile(content, pixels.shape[1], pixels.shape[0], pixels)
     return pixels
-
-
-def has_manifest(content: bytes) -> bool:
-    """Return whether the file seems to contain a C2PA manifest, without parsing the file."""
-    return b"jumb" in content and b"c2pa" in content
 
 
 def _verified_png(content: bytes) -> Png | None:

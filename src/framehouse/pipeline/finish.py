@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,16 +18,19 @@ from framehouse.adapters.images.image_upscaler import UPSCALER
 from framehouse.adapters.images.preview import PREVIEW_TYPE, create_preview
 from framehouse.adapters.images.resize import resize_and_crop
 from framehouse.adapters.images.watermark import add_watermark
+from framehouse.adapters.reference_files.file_types import has_manifest
 from framehouse.domain.expansion import Box
 from framehouse.domain.provenance import DigitalSourceType, finished_source_type
 from framehouse.domain.shot import FinishedImage
 from framehouse.domain.sizes import Size
-from framehouse.engines.image_files import ImageFile, Png, decode_reference_rgb, has_manifest
+from framehouse.domain.watermark_text import watermark_text_for
+from framehouse.engines.image_files import ImageFile, Png, decode_reference_rgb
 
 if TYPE_CHECKING:
     from framehouse.adapters.content_credentials.credential_signer import CredentialSigner
 
 log = logging.getLogger(__name__)
+ExplicitLabel = Literal["watermark", "always"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +38,21 @@ class Finishing:
     """The settings for finishing images.
 
     `software` is the name and version of this software in the metadata. `watermark_logo` is the content of an image
-    file. If `watermark_logo` is empty, the watermark is `watermark_text`. `signer` signs the files, unless it is None.
-    If `require_signature` is true, an image that cannot be signed is not finished. If `show_prompt` is true, the
-    metadata contains the text of the prompt, and otherwise its SHA-256.
+    file. If `watermark_logo` is empty, the watermark is `watermark_text`. If both are empty, the watermark is a text in
+    the language of the prompt. `label_producer` is the code of the operator for the implicit label. If this code is
+    empty, files have no implicit label. If `explicit_label` is `always`, the watermark is in all files of an image.
+
+    `signer` signs the files, unless it is None. If `require_signature` is true, an image that cannot be signed is not
+    finished. If `show_prompt` is true, the metadata contains the text of the prompt, and otherwise its SHA-256.
     """
 
     software: str
     format: Format = "png"
     quality: int = 92
-    watermark_text: str = "AI generated"
+    watermark_text: str = ""
     watermark_logo: bytes = b""
+    label_producer: str = ""
+    explicit_label: ExplicitLabel = "watermark"
     signer: "CredentialSigner | None" = None
     require_signature: bool = False
     show_prompt: bool = False
@@ -58,6 +66,8 @@ def finish(
     *,
     source_type: DigitalSourceType,
     watermark: bool,
+    prompt: str = "",
+    label: Mapping[str, str] | None = None,
     original: tuple[bytes, Box] | None = None,
     upscaled: NDArray[np.uint8] | None = None,
     inputs: Sequence[Ingredient] = (),
@@ -68,13 +78,17 @@ def finish(
     finished image. `source_type` is the source type that the engine states. If `watermark` is true, the result also
     contains a second file with a watermark. If the image is an expanded image, `original` contains the file of the
     original image, and the box that the original image fills in the expanded image. In this case, the pixels of the
-    original image replace the pixels in this box. The result also contains a preview without a watermark. `inputs` are
-    the references of the task. Those that contain a C2PA manifest become ingredients of the manifest of the image.
+    original image replace the pixels in this box. The result also contains a preview. `inputs` are the references of
+    the task. Those that contain a C2PA manifest become ingredients of the manifest of the image.
+
+    `label` is the implicit label in the metadata of all files, or None. If `finishing.explicit_label` is `always`, the
+    image and the preview also have the watermark, and the second file is identical to the first. `prompt` is the prompt
+    of the task, which determines the language of the watermark.
 
     `upscaled` is the image after a neural network has enlarged it, or None. These pixels are resized to `size`.
 
     This function blocks, so call it in a thread. A PNG of the right size is not encoded again if the output format is
-    PNG, `original` is None, and no watermark is requested.
+    PNG, `original` is None, and no file has a watermark.
 
     An image that cannot be signed is finished without a signature, and its metadata states this. If the settings
     require a signature, SigningFailed is raised instead.
@@ -85,6 +99,8 @@ def finish(
         size,
         source_type=source_type,
         watermark=watermark,
+        text=finishing.watermark_text or watermark_text_for(prompt),
+        label=label,
         original=original,
         upscaled=upscaled,
         inputs=[file for file in inputs if finishing.signer and has_manifest(file.content)],
@@ -107,18 +123,21 @@ def _finish(
     *,
     source_type: DigitalSourceType,
     watermark: bool,
+    text: str,
+    label: Mapping[str, str] | None,
     original: tuple[bytes, Box] | None,
     upscaled: NDArray[np.uint8] | None,
     inputs: Sequence[Ingredient],
 ) -> FinishedImage:
-    """Finish an image as described in `finish`. Raises SigningFailed."""
+    """Finish an image as described in `finish`. `text` is the text of the watermark. Raises SigningFailed."""
+    always = finishing.explicit_label == "always"
     parent = None
     if isinstance(image, ImageFile) and has_manifest(image.file):
         parent = Ingredient(image.file, "the image of the upstream")
     sign = partial(_sign, finishing, parent=parent, inputs=inputs)
-    unchanged = finishing.format == "png" and not watermark and not original
+    unchanged = finishing.format == "png" and not (watermark or always or original)
     if unchanged and isinstance(image, Png) and (image.width, image.height) == size:
-        metadata = describe(facts, software=finishing.software, source_type=source_type)
+        metadata = describe(facts, software=finishing.software, source_type=source_type, label=label)
         claims = _claims(facts, finishing, source_type)
         file = sign(build_png(image.data, *size, metadata), "image/png", claims)
         preview, thumb_hash, perceptual_hash = create_preview(image.decoded(), metadata.xmp)
@@ -136,20 +155,23 @@ def _finish(
     if original:
         pixels = _with_original(pixels, *original)
     finished_type = finished_source_type(source_type, expanded=original is not None, upscaled=upscaled is not None)
-    metadata = describe(facts, software=finishing.software, source_type=finished_type)
+    metadata = describe(facts, software=finishing.software, source_type=finished_type, label=label)
     claims = _claims(facts, finishing, finished_type, expanded=original is not None)
     media_type = MEDIA_TYPES[finishing.format]
     encode_file = partial(
         encode, format=finishing.format, metadata=metadata, quality=finishing.quality, enlarged=enlarged
     )
+    if always:
+        pixels, _ = add_watermark(pixels, text, finishing.watermark_logo)
+        claims = replace(claims, labelled=True)
     clean = encode_file(pixels)
-    watermarked = b""
-    if watermark:
-        copy, rows = add_watermark(pixels, finishing.watermark_text, finishing.watermark_logo)
-        marked = encode_file(copy, like=clean, changed_rows=rows)
-        watermarked = sign(marked.content, media_type, replace(claims, labelled=True))
     preview, thumb_hash, perceptual_hash = create_preview(pixels, metadata.xmp)
     file, preview = sign(clean.content, media_type, claims), sign(preview, PREVIEW_TYPE, claims)
+    watermarked = file if watermark else b""
+    if watermark and not always:
+        copy, rows = add_watermark(pixels, text, finishing.watermark_logo)
+        marked = encode_file(copy, like=clean, changed_rows=rows)
+        watermarked = sign(marked.content, media_type, replace(claims, labelled=True))
     return FinishedImage(file, watermarked, media_type, size, preview, thumb_hash, perceptual_hash)
 
 
@@ -165,7 +187,12 @@ def _sign(
     """Return the signed file, or the same file if there is no signer. Raises SigningFailed."""
     if finishing.signer is None:
         return content
-    return finishing.signer.sign(content, media_type, claims, parent=parent, inputs=inputs)
+    try:
+        return finishing.signer.sign(content, media_type, claims, parent=parent, inputs=inputs)
+    except SigningFailed:
+        raise
+    except Exception as error:  # an image that may have been paid for must not be lost because of a manifest
+        raise SigningFailed(f"{type(error).__name__}: {error}") from error
 
 
 def _claims(

@@ -23,6 +23,7 @@ from framehouse.adapters.postgres.batch_queue import Claimed
 from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.storage import Storage
 from framehouse.adapters.telemetry import metrics, spans
+from framehouse.domain.aigc_label import build_label
 from framehouse.domain.cost import cost_of_image
 from framehouse.domain.errors import Broken, Declined, Failed, Postponed, Unavailable, Unknown
 from framehouse.domain.expansion import Box
@@ -274,6 +275,7 @@ async def _save(
     }
     original = (batch.references[0].content, batch.box) if batch.box else None
     upscaled = await upscale_small(generated, batch.size, upscaler) if upscaler else None
+    producer = rules.finishing.label_producer
     with spans.span("finish", index=shot.index), metrics.FINISH_SECONDS.time():
         finished = await _finish(
             generated.image,
@@ -282,6 +284,8 @@ async def _save(
             rules.finishing,
             source_type=route.engine.abilities().source_type,
             watermark=claimed.watermark,
+            prompt=claimed.prompt,
+            label=build_label(producer, claimed.task_id, shot.index) if producer else None,
             original=original,
             upscaled=upscaled,
             inputs=named_inputs(batch),
@@ -352,6 +356,8 @@ async def _finish(
     *,
     source_type: DigitalSourceType,
     watermark: bool,
+    prompt: str,
+    label: Mapping[str, str] | None,
     original: tuple[bytes, Box] | None,
     upscaled: NDArray[np.uint8] | None,
     inputs: Sequence[Ingredient],
@@ -372,6 +378,8 @@ async def _finish(
                 finishing,
                 source_type=source_type,
                 watermark=watermark,
+                prompt=prompt,
+                label=label,
                 original=original,
                 upscaled=upscaled,
                 inputs=inputs,

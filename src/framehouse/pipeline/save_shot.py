@@ -84,10 +84,10 @@ async def settle_shot(
     """
     name = f"{image_folder(batch.task_id)}{index}-{batch.claim.hex[:12]}"
     extension = EXTENSIONS[finished.media_type]
-    key, watermark_key = f"{name}.{extension}", f"{name}-marked.{extension}" if finished.watermarked else ""
-    files = {key: finished.content, preview_key(key): finished.preview}
-    if watermark_key:
-        files[watermark_key] = finished.watermarked
+    key, watermark_key = f"{name}.{extension}", ""
+    if finished.watermarked:
+        watermark_key = key if finished.watermarked == finished.content else f"{name}-marked.{extension}"
+    files = {watermark_key or key: finished.watermarked, key: finished.content, preview_key(key): finished.preview}
     shot = StoredShot(
         index,
         engine,

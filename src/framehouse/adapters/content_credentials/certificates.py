@@ -1,16 +1,18 @@
 """Create the certificates with which images are signed if the operator has configured none."""
 
+import itertools
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _VALIDITY = timedelta(days=3650)
 """Without a time stamp, the signature of an image counts as expired when its certificate has expired."""
 _CLOCK_TOLERANCE = timedelta(hours=1)
+_CURVES = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -37,10 +39,23 @@ class SigningIdentity:
     @property
     def algorithm(self) -> str:
         """The name of the signature algorithm in C2PA that fits the key, such as `es256`."""
-        key = serialization.load_pem_private_key(self.key.encode(), password=None)
-        if isinstance(key, ec.EllipticCurvePrivateKey):
-            return {256: "es256", 384: "es384", 521: "es512"}[key.key_size]
-        return "ed25519" if isinstance(key, ed25519.Ed25519PrivateKey) else "ps256"
+        return _algorithm(serialization.load_pem_private_key(self.key.encode(), password=None))
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFacts:
+    """The names of a certificate's owner and issuer, and the time at which it expires."""
+
+    subject: str
+    issuer: str
+    expires_at: datetime
+
+
+def read_certificate(chain: str) -> CertificateFacts:
+    """Return the facts about the first certificate of the chain, which is PEM text."""
+    certificate = x509.load_pem_x509_certificate(chain.encode())
+    subject, issuer = (name.rfc4514_string() for name in (certificate.subject, certificate.issuer))
+    return CertificateFacts(subject, issuer, certificate.not_valid_after_utc)
 
 
 def create_identity() -> SigningIdentity:
@@ -71,10 +86,13 @@ def create_identity() -> SigningIdentity:
 def read_identity(chain: bytes, key: bytes) -> SigningIdentity:
     """Return the identity of a configured certificate. The key may have any PEM format without a password.
 
-    Raises ValueError if a file is invalid, if the key belongs to another certificate, or if the certificate has
-    expired. The message does not contain the key.
+    Raises ValueError if a file is invalid, if the key belongs to another certificate or has an unknown type, if the
+    certificates are in the wrong order, or if the certificate has expired. The message does not contain the key.
     """
-    certificates = x509.load_pem_x509_certificates(chain)
+    try:
+        certificates = x509.load_pem_x509_certificates(chain)
+    except ValueError:
+        raise ValueError("the certificate is not a certificate in PEM format") from None
     try:
         private_key = serialization.load_pem_private_key(key, password=None)
     except TypeError:
@@ -89,10 +107,25 @@ def read_identity(chain: bytes, key: bytes) -> SigningIdentity:
             f"the certificate is only valid from {certificate.not_valid_before_utc:%Y-%m-%d} "
             f"to {certificate.not_valid_after_utc:%Y-%m-%d}"
         )
+    for issued, issuer in itertools.pairwise(certificates):
+        if issued.issuer != issuer.subject:
+            raise ValueError("the certificates are in the wrong order; each certificate must precede its issuer")
+    _algorithm(private_key)
     pem = private_key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     return SigningIdentity(chain.decode(), pem.decode())
+
+
+def _algorithm(key: object) -> str:
+    """Return the name of the signature algorithm in C2PA. Raises ValueError if C2PA has no algorithm for the key."""
+    if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name in _CURVES:
+        return _CURVES[key.curve.name]
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        return "ed25519"
+    if isinstance(key, rsa.RSAPrivateKey):
+        return "ps256"
+    raise ValueError("the type of the key is not allowed in C2PA; use P-256, P-384, P-521, Ed25519 or RSA")
 
 
 def _name(common_name: str) -> x509.Name:

@@ -6,6 +6,7 @@ import threading
 import time
 from base64 import b64decode
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from c2pa import Builder, C2paError, C2paSignerInfo, Context, Settings, Signer
@@ -44,6 +45,10 @@ def reading_settings(anchors: str) -> dict[str, Any]:
     }
 
 
+class _BadIngredient(Exception):
+    """Raised when the library cannot read an ingredient."""
+
+
 class CredentialSigner:
     """Signs images with one certificate. The methods can be called from several threads.
 
@@ -64,7 +69,7 @@ class CredentialSigner:
 
     def check(self) -> None:
         """Sign an image of one pixel, to check the certificate and its key. Raises SigningFailed."""
-        self._sign_with(self._context(""), _ONE_PIXEL, "image/png", _CHECK_CLAIMS, None, ())
+        _signed(_builder(self._context(""), _CHECK_CLAIMS, None, ()), _ONE_PIXEL, "image/png")
 
     def sign(
         self,
@@ -77,18 +82,35 @@ class CredentialSigner:
     ) -> bytes:
         """Return the file with a manifest. The pixels and the other metadata are not changed. Blocks the thread.
 
-        If the time-stamp authority does not respond, the image is signed without a time stamp. If an ingredient has a
-        damaged or too large manifest, the image is signed without ingredients. Raises SigningFailed.
+        If the time-stamp authority does not respond, the image is signed without a time stamp. An ingredient is omitted
+        if its manifest is damaged or too large. Raises SigningFailed.
         """
-        signed = None
-        if parent or inputs:
-            try:
-                signed = self._sign(content, media_type, claims, parent, inputs)
-            except SigningFailed as error:
-                log.warning("an image is signed without its ingredients: %s", error)
-        if signed is None or len(signed) - len(content) > _MAX_MANIFEST_BYTES:
+        try:
+            signed = self._sign(content, media_type, claims, parent, inputs)
+            if len(signed) - len(content) <= _MAX_MANIFEST_BYTES:
+                return signed
+            problem = f"the manifests have more than {_MAX_MANIFEST_BYTES:,} bytes"
+        except _BadIngredient as error:
+            problem = str(error)
+        except SigningFailed as error:
+            if not parent and not inputs:
+                raise
+            problem = str(error)  # the library checks some parts of ingredients only when it signs
+        log.warning("an image is signed without some of its ingredients: %s", problem)
+        kept = [file if file and self._is_usable(file) else None for file in (parent, *inputs)]
+        used = [file for file in kept[1:] if file]
+        signed = self._sign(content, media_type, claims, kept[0], used)
+        if len(signed) - len(content) > _MAX_MANIFEST_BYTES:  # many manifests, none of which is too large
             signed = self._sign(content, media_type, claims, None, ())
         return signed
+
+    def _is_usable(self, file: Ingredient) -> bool:
+        """Return whether the ingredient has an intact manifest that is not too large."""
+        try:
+            signed = _signed(_builder(self._context(""), _CHECK_CLAIMS, None, (file,)), _ONE_PIXEL, "image/png")
+        except (_BadIngredient, SigningFailed):
+            return False
+        return len(signed) <= _MAX_MANIFEST_BYTES
 
     def _sign(
         self,
@@ -98,40 +120,25 @@ class CredentialSigner:
         parent: Ingredient | None,
         inputs: Sequence[Ingredient],
     ) -> bytes:
+        """Return the signed file. Raises _BadIngredient and SigningFailed."""
         if self._time_stamp_url and time.monotonic() >= self._no_time_stamps_until:
+            builder = _builder(self._context(self._time_stamp_url), claims, parent, inputs)
             try:
-                context = self._context(self._time_stamp_url)
-                return self._sign_with(context, content, media_type, claims, parent, inputs)
+                return _signed(builder, content, media_type)
             except SigningFailed as error:
-                self._no_time_stamps_until = time.monotonic() + _TIME_STAMP_PAUSE_S
-                log.warning("images are signed without a time stamp for %.0f s: %s", _TIME_STAMP_PAUSE_S, error)
-        return self._sign_with(self._context(""), content, media_type, claims, parent, inputs)
+                problem = error
+            signed = _signed(_builder(self._context(""), claims, parent, inputs), content, media_type)
+            self._pause_time_stamps(problem)  # signing works without the authority, so the authority is the cause
+            return signed
+        return _signed(_builder(self._context(""), claims, parent, inputs), content, media_type)
 
-    def _sign_with(
-        self,
-        context: Context,
-        content: bytes,
-        media_type: str,
-        claims: Claims,
-        parent: Ingredient | None,
-        inputs: Sequence[Ingredient],
-    ) -> bytes:
-        relations = relate_ingredients(claims, len(inputs), parent=parent is not None)
-        files = [*([parent] if parent else []), *inputs]
-        signed = io.BytesIO()
-        try:
-            builder = Builder(manifest_definition(claims, relations), context)
-            for relation, file in zip(relations, files, strict=True):
-                ingredient = {
-                    "title": file.title,
-                    "relationship": relation.relationship,
-                    "label": relation.label,
-                }
-                builder.add_ingredient(ingredient, _media_type(file.content), io.BytesIO(file.content))
-            builder.sign(media_type, io.BytesIO(content), signed)
-        except C2paError as error:
-            raise SigningFailed(f"{type(error).__name__}: {error}") from error
-        return signed.getvalue()
+    def _pause_time_stamps(self, error: SigningFailed) -> None:
+        """Use no time stamps for a while. Of several threads that fail at the same time, only one logs a warning."""
+        with self._lock:
+            now = time.monotonic()
+            if now >= self._no_time_stamps_until:
+                log.warning("images are signed without a time stamp for %.0f s: %s", _TIME_STAMP_PAUSE_S, error)
+            self._no_time_stamps_until = now + _TIME_STAMP_PAUSE_S
 
     def _context(self, time_stamp_url: str) -> Context:
         """Return the context with or without a time-stamp authority. The first call creates the context."""
@@ -149,6 +156,45 @@ class CredentialSigner:
                 except C2paError as error:
                     raise SigningFailed(f"the certificate or its key cannot be used: {error}") from error
             return self._contexts[time_stamp_url]
+
+
+def _builder(context: Context, claims: Claims, parent: Ingredient | None, inputs: Sequence[Ingredient]) -> Builder:
+    """Return an unsigned manifest that contains the ingredients. Raises _BadIngredient and SigningFailed."""
+    relations = relate_ingredients(claims, len(inputs), parent=parent is not None)
+    try:
+        builder = Builder(manifest_definition(claims, relations), context)
+    except C2paError as error:
+        raise SigningFailed(f"{type(error).__name__}: {error}") from error
+    for relation, file in zip(relations, [*([parent] if parent else []), *inputs], strict=True):
+        ingredient = {"title": file.title, "relationship": relation.relationship, "label": relation.label}
+        try:
+            builder.add_ingredient(ingredient, _media_type(file.content), io.BytesIO(file.content))
+        except C2paError as error:
+            raise _BadIngredient(f"{file.title}: {type(error).__name__}: {error}") from error
+    return builder
+
+
+def _signed(builder: Builder, content: bytes, media_type: str) -> bytes:
+    """Return the file with the signed manifest. Raises SigningFailed."""
+    signed = io.BytesIO()
+    try:
+        builder.sign(media_type, io.BytesIO(content), signed)
+    except C2paError as error:
+        raise SigningFailed(f"{type(error).__name__}: {error}") from error
+    return signed.getvalue()
+
+
+def parse_manifest(content: bytes) -> None:
+    """Parse the manifest of an image file in the same way as the manifest of an ingredient. Never raises.
+
+    A process with limits calls this function before the signer parses the same manifest, so that a malicious manifest
+    can only stop the process with limits.
+    """
+    with suppress(C2paError):
+        context = Context(Settings.from_dict(reading_settings("")))
+        Builder(manifest_definition(_CHECK_CLAIMS, ()), context).add_ingredient(
+            {"title": "", "relationship": "inputTo"}, _media_type(content), io.BytesIO(content)
+        )
 
 
 def _media_type(content: bytes) -> str:

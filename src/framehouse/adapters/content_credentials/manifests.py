@@ -105,8 +105,10 @@ def _actions(claims: Claims, labels: Mapping[str, Sequence[str]]) -> list[dict[s
     if claims.resized_from:
         actions.append({"action": "c2pa.resized", "description": f"resized from {claims.resized_from} pixels"})
     if claims.expanded:
-        placed = {"action": "c2pa.placed", "description": "the pixels of the original image"}
-        actions.append(placed | _ingredients(labels.get("componentOf", ())))
+        # "placed" must refer to an ingredient, and an original without a manifest is not an ingredient
+        original = _ingredients(labels.get("componentOf", ()))
+        name = "c2pa.placed" if original else "c2pa.edited"
+        actions.append({"action": name, "description": "the pixels of the original image were inserted", **original})
     if claims.labelled:
         actions.append({"action": "c2pa.edited", "description": "a visible label was added"})
     return actions

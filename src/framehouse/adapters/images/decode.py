@@ -30,7 +30,7 @@ from framehouse.adapters.reference_files.clean_file import (
     png_chunks,
     without_metadata,
 )
-from framehouse.adapters.reference_files.file_types import HEAD_BYTES, accept_types, image_type
+from framehouse.adapters.reference_files.file_types import HEAD_BYTES, accept_types, has_manifest, image_type
 from framehouse.adapters.reference_files.header import BadImage, inspect
 from framehouse.adapters.reference_files.open_image import open_image
 from framehouse.domain.reference import reference_problem
@@ -69,6 +69,11 @@ def check_image(content: bytes) -> tuple[int, int]:
     width, height = open_image(content).size
     if kind in ("jpg", "png") and not has_end_marker(content):
         _check_complete(content)
+    if has_manifest(content):
+        # the worker parses the manifest again when it signs the image, with the same library, but without limits
+        from framehouse.adapters.content_credentials.credential_signer import parse_manifest  # slow to import
+
+        parse_manifest(content)
     # the decoded size is also checked, because a second header may contradict the first header
     if problem := reference_problem(width, height):
         raise BadImage(problem)

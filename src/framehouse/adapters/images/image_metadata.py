@@ -21,8 +21,9 @@ _PACKET = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:dc="http://purl.org/dc/elements/1.1/"
  xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" xmlns:framehouse="https://framehouse.invalid/ns/1.0/"
  xmp:CreatorTool={software} Iptc4xmpExt:DigitalSourceType={source} framehouse:facts={facts}>
-<dc:description><rdf:Alt><rdf:li xml:lang="x-default">{description}</rdf:li></rdf:Alt></dc:description>
+<dc:description><rdf:Alt><rdf:li xml:lang="x-default">{description}</rdf:li></rdf:Alt></dc:description>{label}
 </rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="r"?>"""
+_LABEL = '\n<TC260:AIGC xmlns:TC260="http://www.tc260.org.cn/ns/AIGC/1.0/">{}</TC260:AIGC>'
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,26 +35,33 @@ class Metadata:
     xmp: bytes
 
 
-def describe(facts: Mapping[str, object], *, software: str, source_type: DigitalSourceType) -> Metadata:
+def describe(
+    facts: Mapping[str, object],
+    *,
+    software: str,
+    source_type: DigitalSourceType,
+    label: Mapping[str, str] | None = None,
+) -> Metadata:
     """Return the metadata of an image. `facts` describe how the image was generated, such as its model and prompt.
 
-    `software` is the name and version of this software.
+    `software` is the name and version of this software. `label` is the implicit label (`domain.aigc_label`), or None.
     """
     description = _DESCRIPTIONS[source_type]
-    text = _facts_json({**facts, "ai": description})
+    text = _one_line_json({**facts, "ai": description})
     packet = _PACKET.format(
         software=quoteattr(software),
         source=quoteattr(IPTC_SOURCE_TYPES + source_type),
         facts=quoteattr(text),
         description=escape(description),
+        label=_LABEL.format(escape(_one_line_json(label))) if label else "",
     )
     return Metadata(software, text, packet.encode())
 
 
-def _facts_json(facts: Mapping[str, object]) -> str:
-    """Return the facts as one line of JSON, in their original order.
+def _one_line_json(values: Mapping[str, object]) -> str:
+    """Return the values as one line of JSON, in their original order.
 
     The two Unicode characters that JSON allows and XML forbids are escaped.
     """
-    text = json.dumps(dict(facts), ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(dict(values), ensure_ascii=False, separators=(",", ":"))
     return text.replace("\ufffe", r"\ufffe").replace("\uffff", r"\uffff")

@@ -14,6 +14,12 @@ _CHAIN_PREFIX = "signing_chain "
 _RENEW_BEFORE = timedelta(days=365)
 
 
+async def stored_identity(db: Database) -> SigningIdentity | None:
+    """Return the certificate that Framehouse has created itself, and its key, or None if it has created none."""
+    stored = await db.value("select value from settings where name = :name", name=_OWN_IDENTITY)
+    return SigningIdentity(**json.loads(stored)) if stored else None
+
+
 async def own_identity(db: Database) -> SigningIdentity:
     """Return the certificate that Framehouse has created itself, and its key.
 

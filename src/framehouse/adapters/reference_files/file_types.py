@@ -89,3 +89,8 @@ def file_type(head: bytes) -> str:
             return name
     text = head.rstrip(b"\0")
     return "a text" if text and text.isascii() and text.decode().replace("\n", " ").strip().isprintable() else ""
+
+
+def has_manifest(content: bytes) -> bool:
+    """Return whether the file seems to contain a C2PA manifest, without parsing the file."""
+    return b"jumb" in content and b"c2pa" in content

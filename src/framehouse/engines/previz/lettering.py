@@ -6,13 +6,12 @@ from contextlib import contextmanager
 import numpy as np
 from PIL import Image, ImageDraw
 
-from framehouse.adapters.fonts import Ink, draw_text, text_width
+from framehouse.adapters.fonts import Ink, draw_text, text_width, wrap_text
 from framehouse.engines.previz.color import Color
 from framehouse.engines.previz.sprites import Pixels
 
 _MARGIN = 0.046
 _MAX_LINES = 3
-_NEVER_FIRST = "，。！？、；：,.!?;:)”’」』）"
 _WHITE: Ink = (255, 255, 255, 255)
 _CARD: Ink = (250, 246, 238, 235)
 
@@ -135,41 +134,14 @@ def _darken(image: Image.Image, top: int, ink: Color) -> None:
 
 
 def wrap(text: str, size: int, width: float) -> list[str]:
-    """Wrap the text into at most three lines. Text that does not fit is replaced with an ellipsis.
-
-    Lines break between Latin words, and between Chinese characters. No line starts with a comma, a full stop, a closing
-    bracket or a similar character.
-    """
-    lines: list[str] = []
-    line = ""
-    for piece in _pieces(text, size, width):
-        if line and text_width((line + piece).rstrip(), size) > width and piece.strip() not in _NEVER_FIRST:
-            lines.append(line.rstrip())
-            line = ""
-            if len(lines) == _MAX_LINES:
-                return [*lines[:-1], _shortened(lines[-1], size, width)]
-        line += piece if line else piece.lstrip()
-    return [*lines, line.rstrip()] if line.strip() else lines
+    """Wrap the text into at most three lines. Text that does not fit is replaced with an ellipsis."""
+    lines = wrap_text(text, size, width)
+    if len(lines) <= _MAX_LINES:
+        return lines
+    return [*lines[: _MAX_LINES - 1], _shortened(lines[_MAX_LINES - 1], size, width)]
 
 
 def _shortened(line: str, size: int, width: float) -> str:
     while line and text_width(line + "…", size) > width:
         line = line[:-1]
     return line.rstrip() + "…"
-
-
-def _pieces(text: str, size: int, width: float) -> list[str]:
-    """Split a text into pieces between which a line may break.
-
-    A piece is a single Chinese character, or a word with the space after it. A word that could be longer than a line
-    is split.
-    """
-    max_characters = max(4, int(width / size))
-    pieces: list[str] = []
-    for character in text:
-        last = pieces[-1] if pieces else " "
-        if ord(character) > 0x2E7F or last.endswith(" ") or ord(last[-1]) > 0x2E7F or len(last) >= max_characters:
-            pieces.append(character)
-        else:
-            pieces[-1] += character
-    return pieces

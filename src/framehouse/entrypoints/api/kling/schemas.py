@@ -218,8 +218,7 @@ class ImageOut(BaseModel):
     watermark_url: str | None = None
     preview_url: str | None = Field(
         default=None,
-        description="Extension: a WebP file of at most 512 px per side, without a watermark. "
-        "Present only with include=previews",
+        description="Extension: a WebP file of at most 512 px per side. Present only with include=previews",
     )
     thumb_hash: str | None = Field(
         default=None,
