@@ -17,10 +17,11 @@ from framehouse.adapters.content_credentials.credential_signer import Credential
 from framehouse.adapters.images.encode import Format
 from framehouse.adapters.images.image_metadata import describe
 from framehouse.adapters.images.watermark import add_watermark
+from framehouse.adapters.reference_files.file_types import has_manifest
 from framehouse.domain.aigc_label import build_label, label_problem
 from framehouse.domain.shot import FinishedImage
 from framehouse.domain.sizes import Size
-from framehouse.engines.image_files import Png, has_manifest, read_answer
+from framehouse.engines.image_files import Png, read_answer
 from framehouse.pipeline.finish import ExplicitLabel, Finishing, finish
 from tests.support.aigc_labels import label_count_by_xmllint, labels_by_exiftool, labels_in
 
