@@ -328,6 +328,7 @@ async def run_api(
             max_body_bytes=settings.max_body_bytes,
             worker_metrics=worker_metrics,
             redirect_images=settings.image_delivery == "redirect",
+            allow_private=settings.allow_private_addresses,
             max_long_polls=limits.max_connections // 2,
         )
         config = server_config(app, limits, stop_s=settings.stop_s)

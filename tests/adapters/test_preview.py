@@ -53,7 +53,7 @@ def test_a_plain_image_has_a_hash_without_noise() -> None:
 )
 def test_a_preview_is_small_and_looks_like_the_image(width: int, height: int, expected: tuple[int, int]) -> None:
     smooth = Image.fromarray(drawn(8, 8)).resize((width, height), Image.Resampling.BICUBIC)
-    content, hashed = create_preview(np.asarray(smooth), b"")
+    content, hashed, _ = create_preview(np.asarray(smooth), b"")
     with Image.open(io.BytesIO(content)) as preview:
         assert (preview.format, preview.size) == ("WEBP", expected)
         shown = np.asarray(preview.convert("RGB"), int)
@@ -65,6 +65,6 @@ def test_a_preview_is_small_and_looks_like_the_image(width: int, height: int, ex
 def test_a_preview_of_a_part_of_an_array_and_with_metadata() -> None:
     pixels = drawn(1200, 900)[::-1, ::2]  # not contiguous
     metadata = describe({}, software="Framehouse", source_type="trainedAlgorithmicMedia")
-    content, _ = create_preview(pixels, metadata.xmp)
+    content, *_ = create_preview(pixels, metadata.xmp)
     with Image.open(io.BytesIO(content)) as preview:
         assert preview.info["xmp"] == metadata.xmp

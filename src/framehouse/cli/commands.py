@@ -48,6 +48,7 @@ _COMMANDS = {
     "serve_commands:worker": "Run only a worker, which includes the sweeper.",
     "setup_command:setup": "Find engines that work on this machine, test each of them, and write framehouse.toml.",
     "task_commands:task": "List, show, cancel and retry tasks.",
+    "verify_command:verify": "Say whether an image was made here, by which model, and whether it was changed.",
     "usage_command:usage": "Show the charges of accounts, newest first, and their sum in units.",
 }
 """The first sentence of each command's help text, keyed by the command's `module:name` in this package."""

@@ -46,10 +46,10 @@ def label_problem(label: object) -> str | None:
 
 def code_problem(code: str) -> str | None:
     """Return the problem with a value of a label, such as the code of a producer, or None if the value is valid."""
-    wrong = next((character for character in code if not "!" <= character <= "}" or character in '"\\'), None)
+    wrong = next((character for character in code if not "!" <= character <= "~" or character in '"\\'), None)
     if wrong is None:
         return None
     return (
         f"must not contain the character U+{ord(wrong):04X}: {quoted(code)}. Letters without accents, digits and "
-        'ASCII punctuation except ", \\ and ~ are allowed. Spaces and Chinese characters are not allowed'
+        'ASCII punctuation except " and \\ are allowed. Spaces and Chinese characters are not allowed'
     )

@@ -23,8 +23,8 @@ class FinishedImage:
     """The file of a generated image, its watermarked copy, and its preview.
 
     `watermarked` is empty if no watermark was requested. It equals `content` if that file already has the watermark.
-    `preview` is a small WebP file, and `thumb_hash` is the
-    ThumbHash of the image.
+    `preview` is a small WebP file, and `thumb_hash` is the ThumbHash of the image. `perceptual_hash` is the hash by
+    which copies of the image can be found, or empty.
     """
 
     content: bytes
@@ -33,6 +33,7 @@ class FinishedImage:
     size: Size
     preview: bytes
     thumb_hash: bytes
+    perceptual_hash: bytes = b""
 
 
 def preview_key(key: str) -> str:

@@ -140,8 +140,9 @@ def _finish(
         metadata = describe(facts, software=finishing.software, source_type=source_type, label=label)
         claims = _claims(facts, finishing, source_type)
         file = sign(build_png(image.data, *size, metadata), "image/png", claims)
-        preview, thumb_hash = create_preview(image.decoded(), metadata.xmp)
-        return FinishedImage(file, b"", MEDIA_TYPES["png"], size, sign(preview, PREVIEW_TYPE, claims), thumb_hash)
+        preview, thumb_hash, perceptual_hash = create_preview(image.decoded(), metadata.xmp)
+        preview = sign(preview, PREVIEW_TYPE, claims)
+        return FinishedImage(file, b"", MEDIA_TYPES["png"], size, preview, thumb_hash, perceptual_hash)
     pixels = image.decoded() if isinstance(image, ImageFile) else image
     facts = dict(facts)
     generated_height, generated_width = pixels.shape[:2]
@@ -164,14 +165,14 @@ def _finish(
         pixels, _ = add_watermark(pixels, text, finishing.watermark_logo)
         claims = replace(claims, labelled=True)
     clean = encode_file(pixels)
-    preview, thumb_hash = create_preview(pixels, metadata.xmp)
+    preview, thumb_hash, perceptual_hash = create_preview(pixels, metadata.xmp)
     file, preview = sign(clean.content, media_type, claims), sign(preview, PREVIEW_TYPE, claims)
     watermarked = file if watermark else b""
     if watermark and not always:
         copy, rows = add_watermark(pixels, text, finishing.watermark_logo)
         marked = encode_file(copy, like=clean, changed_rows=rows)
         watermarked = sign(marked.content, media_type, replace(claims, labelled=True))
-    return FinishedImage(file, watermarked, media_type, size, preview, thumb_hash)
+    return FinishedImage(file, watermarked, media_type, size, preview, thumb_hash, perceptual_hash)
 
 
 def _sign(

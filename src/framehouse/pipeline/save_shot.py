@@ -98,6 +98,7 @@ async def settle_shot(
         finished.size.height,
         b64encode(finished.thumb_hash).decode(),
         cost,
+        finished.perceptual_hash,
     )
 
     async def save() -> Saved:

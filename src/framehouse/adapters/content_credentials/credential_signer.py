@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from c2pa import Builder, C2paError, C2paSignerInfo, Context, Settings, Signer  # type: ignore[import-untyped]
+from c2pa import Builder, C2paError, C2paSignerInfo, Context, Settings, Signer
 
 from framehouse.adapters.content_credentials.certificates import SigningIdentity
 from framehouse.adapters.content_credentials.manifests import (

@@ -1,19 +1,20 @@
-"""Check untrusted images: decode each image in a separate process, which has limits on time and memory."""
+"""Check untrusted images, and read their claims, in separate processes, which have limits on time and memory."""
 
 import asyncio
 import json
 import logging
 import os
 import signal
-import struct
 import sys
 from asyncio.subprocess import PIPE, Process
 from contextlib import suppress
 from typing import Any
 
 from framehouse.adapters.account_slots import AccountSlots
+from framehouse.adapters.images.decoder_requests import CHECK, HEADER, READ_CLAIMS
 from framehouse.adapters.reference_files.file_types import accepted_types
 from framehouse.adapters.reference_files.header import BadImage
+from framehouse.domain.verification import FileClaims
 
 log = logging.getLogger(__name__)
 _WALL_S = 60.0
@@ -44,22 +45,33 @@ class ImageChecker:
         once more in another process. Each of the two attempts takes at most `wall_s` seconds. A malicious file can
         affect only the decoder process.
         """
-        async with self._slots.slot(account_id):
-            for _ in range(2):  # a second attempt, because the system may kill a process, for example if memory is low
-                if response := await self._send(content):
-                    break
-            else:
-                raise BadImage(_OVER_LIMITS)
-        if "bad" in response:
-            raise BadImage(response["bad"])
-        width, height = response["size"]
+        width, height = (await self._response(CHECK, content, account_id))["size"]
         return width, height
+
+    async def read_claims(self, content: bytes, anchors: bytes, *, account_id: int = 0) -> FileClaims:
+        """Read the claims of an image (see `file_claims.read_claims`), with the same limits as `check`."""
+        from pydantic import TypeAdapter  # imported here, because workers do not read claims
+
+        claims = (await self._response(READ_CLAIMS, content, account_id, anchors))["claims"]
+        return TypeAdapter(FileClaims).validate_python(claims)
 
     async def close(self) -> None:
         while self._idle:
             await _kill(self._idle.pop())
 
-    async def _send(self, content: bytes) -> dict[str, Any] | None:
+    async def _response(self, action: bytes, content: bytes, account_id: int, anchors: bytes = b"") -> dict[str, Any]:
+        """Return the response of a decoder process. Raises BadImage."""
+        async with self._slots.slot(account_id):
+            for _ in range(2):  # a second attempt, because the system may kill a process, for example if memory is low
+                if response := await self._send(action, content, anchors):
+                    break
+            else:
+                raise BadImage(_OVER_LIMITS)
+        if "bad" in response:
+            raise BadImage(response["bad"])
+        return response
+
+    async def _send(self, action: bytes, content: bytes, anchors: bytes) -> dict[str, Any] | None:
         """Send an image to a decoder process and return the response. Returns None if the process died.
 
         Raises BadImage if the process exceeded a time limit.
@@ -70,7 +82,8 @@ class ImageChecker:
             assert process.stdin
             assert process.stdout
             async with asyncio.timeout(self._wall_s):
-                process.stdin.write(struct.pack(">I", len(content)))
+                process.stdin.write(HEADER.pack(action, len(anchors), len(content)))
+                process.stdin.write(anchors)
                 process.stdin.write(content)
                 await process.stdin.drain()
                 response: dict[str, Any] = json.loads(await process.stdout.readline())

@@ -1,8 +1,10 @@
-"""Decode references completely, with limits on time and memory. `checker` runs this module as a separate process.
+"""Decode images, and read their claims, with limits on time and memory. `checker` runs this module as a process.
 
-The process reads files from standard input. Each file is preceded by its length (four bytes, big-endian). For
-each file, the process writes one line of JSON: {"size": [width, height]} or {"bad": "is damaged …"}. At the end of its
-input, the process exits. The arguments of the process are the types of files that it accepts.
+The process reads requests from standard input. Each request consists of a header (`HEADER`), certificates as PEM, and
+an image file. The header contains the action, the length of the certificates and the length of the file. For each
+request, the process writes one line of JSON: {"bad": "is damaged …"} or the result. The result of the action CHECK is
+{"size": [width, height]}. The result of the action READ_CLAIMS is {"claims": …}, with the fields of FileClaims. At the
+end of its input, the process exits. The arguments of the process are the types of references that it accepts.
 """
 
 import io
@@ -10,14 +12,15 @@ import json
 import os
 import resource
 import signal
-import struct
 import sys
 import time
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
 from PIL import Image
 
+from framehouse.adapters.images.decoder_requests import HEADER, READ_CLAIMS
 from framehouse.adapters.reference_files.clean_file import (
     START_OF_SCAN,
     has_end_marker,
@@ -137,15 +140,24 @@ def main() -> None:
     _limit(resource.RLIMIT_FSIZE, 0)
     _limit(resource.RLIMIT_CORE, 0)
     source = sys.stdin.buffer
-    while len(head := source.read(4)) == 4:
+    while len(header := source.read(HEADER.size)) == HEADER.size:
+        action, anchors_bytes, content_bytes = HEADER.unpack(header)
+        anchors, content = source.read(anchors_bytes), source.read(content_bytes)
         used = resource.getrusage(resource.RUSAGE_SELF)
         _limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + CPU_S)
         try:
-            response: dict[str, object] = {"size": check_image(source.read(*struct.unpack(">I", head)))}
+            read = action == READ_CLAIMS
+            response: dict[str, object] = _claims(content, anchors) if read else {"size": check_image(content)}
         except BadImage as error:
             response = {"bad": str(error)}
         sys.stdout.write(json.dumps(response) + "\n")
         sys.stdout.flush()
+
+
+def _claims(content: bytes, anchors: bytes) -> dict[str, object]:
+    from framehouse.adapters.images.file_claims import read_claims  # imported here, because loading c2pa is slow
+
+    return {"claims": asdict(read_claims(content, anchors))}
 
 
 def take_low_priority(niceness: int = _NICENESS) -> None:

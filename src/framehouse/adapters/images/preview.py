@@ -1,4 +1,4 @@
-"""Create a small preview of an image, and an even smaller placeholder for it."""
+"""Create a small preview of an image, an even smaller placeholder for it, and its perceptual hash."""
 
 import io
 
@@ -7,6 +7,7 @@ import pyvips
 from numpy.typing import NDArray
 from PIL import Image
 
+from framehouse.adapters.images.perceptual_hash import perceptual_hash
 from framehouse.adapters.images.thumb_hash import MAX_PX, thumb_hash
 
 PREVIEW_PX = 512
@@ -16,8 +17,8 @@ _QUALITY = 80
 pyvips.cache_set_max(0)  # the cache would keep large images in memory
 
 
-def create_preview(pixels: NDArray[np.uint8], xmp: bytes) -> tuple[bytes, bytes]:
-    """Return a preview of the image as a WebP file, and its ThumbHash.
+def create_preview(pixels: NDArray[np.uint8], xmp: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return a preview of the image as a WebP file, its ThumbHash, and its perceptual hash.
 
     `pixels` has the shape (height, width, 3). `xmp` is the metadata of the file. The preview has the same aspect ratio
     as the image. An image is never enlarged.
@@ -25,8 +26,9 @@ def create_preview(pixels: NDArray[np.uint8], xmp: bytes) -> tuple[bytes, bytes]
     preview = _scaled_down(pixels)
     buffer = io.BytesIO()
     preview.save(buffer, "WEBP", quality=_QUALITY, method=0, xmp=xmp)
+    perceptual = perceptual_hash(preview)
     preview.thumbnail((MAX_PX, MAX_PX), Image.Resampling.BOX)
-    return buffer.getvalue(), thumb_hash(np.asarray(preview))
+    return buffer.getvalue(), thumb_hash(np.asarray(preview)), perceptual
 
 
 def _scaled_down(pixels: NDArray[np.uint8]) -> Image.Image:

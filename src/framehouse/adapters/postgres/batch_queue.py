@@ -75,7 +75,7 @@ class StoredShot:
     """A finished shot, with the storage keys and the size in pixels of its image.
 
     `watermark_key` is empty if no watermarked copy exists. `thumb_hash` is the ThumbHash of the image in base64, or
-    empty. `cost` is what the image cost the operator, or None.
+    empty. `cost` is what the image cost the operator, or None. `perceptual_hash` has 32 bytes or is empty.
     """
 
     index: int
@@ -87,6 +87,7 @@ class StoredShot:
     height: int
     thumb_hash: str = ""
     cost: Cost | None = None
+    perceptual_hash: bytes = b""
 
 
 async def claim_batches(
@@ -195,6 +196,7 @@ async def settle_shot(
         thumb_hash=shot.thumb_hash,
         cost=shot.cost.amount if shot.cost else None,
         currency=shot.cost.currency if shot.cost else None,
+        perceptual_hash=shot.perceptual_hash or None,
         retention=retention,
     )
     return saved

@@ -24,6 +24,7 @@ from framehouse.entrypoints.api.endpoint_table import ENDPOINTS
 from framehouse.entrypoints.api.envelope import CODE, failure, request_id_in
 from framehouse.entrypoints.api.error_responses import error_response, no_such_path, not_allowed
 from framehouse.entrypoints.api.health_endpoints import check_readiness
+from framehouse.entrypoints.api.image_verifier import ImageVerifier
 from framehouse.entrypoints.api.long_poll import LongPolls
 from framehouse.entrypoints.api.metrics_endpoint import render_metrics
 from framehouse.entrypoints.api.openapi import make_document
@@ -47,11 +48,13 @@ def build_api(
     retention: timedelta,
     max_body_bytes: int,
     redirect_images: bool = False,
+    allow_private: bool = False,
     worker_metrics: str = "",
     max_long_polls: int = 5000,
 ) -> "Api":
     """Build the ASGI app. The calling code opens and closes the database.
 
+    `allow_private` permits private addresses in the URLs of images to verify.
     `max_long_polls` is the maximum number of long polls that wait at the same time. `worker_metrics` is the URL of a
     worker's metrics, or empty. The endpoint `/metrics` also exposes the metrics of this worker.
     """
@@ -72,6 +75,7 @@ def build_api(
         prefix=prefix,
         retention=retention,
         redirect_images=redirect_images,
+        verifier=ImageVerifier(db, allow_private=allow_private),
     )
     metrics.create_api_series()
     return Api(context, Router(ENDPOINTS, path_prefixes))
@@ -96,6 +100,7 @@ class Api:
         listener.cancel()
         with suppress(asyncio.CancelledError):
             await listener
+        await self._context.verifier.close()
 
     def end_long_polls(self) -> None:
         """Respond to all long polls immediately, because the server is stopping."""

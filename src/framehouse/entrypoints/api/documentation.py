@@ -22,10 +22,14 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class BodySchema:
-    """The schema of a request body, and examples by name."""
+    """The schema of a request body, and examples by name.
+
+    If `file_field` is not empty, the endpoint also accepts a form with a file of this name.
+    """
 
     model: Model
     examples: Mapping[str, Json]
+    file_field: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,14 @@ from framehouse.entrypoints.api import (
     static_endpoints,
     upload_endpoints,
     upstream_callback,
+    verify_endpoints,
 )
 from framehouse.entrypoints.api.admin import admin_endpoint_table
 from framehouse.entrypoints.api.documentation import BodySchema, Operation, ResponseDoc
 from framehouse.entrypoints.api.image_endpoints import RESPONSES, SIGNATURE, get_image
 from framehouse.entrypoints.api.kling import examples, kling_endpoint_table
 from framehouse.entrypoints.api.kling.responses import SAVE_ERRORS, success_of
-from framehouse.entrypoints.api.kling.schemas import Envelope, UploadOut, UploadRequest
+from framehouse.entrypoints.api.kling.schemas import Envelope, UploadOut, UploadRequest, VerificationOut, VerifyRequest
 from framehouse.entrypoints.api.router import Endpoint
 
 _JSON = ResponseDoc("Successful Response", content={"application/json": {"schema": {}}})
@@ -104,8 +105,22 @@ _UPLOAD_ENDPOINTS = (
     Endpoint("HEAD", "/uploads/{path:path}", upload_endpoints.get_upload, "get_upload", prefixed=False),
 )
 
+_VERIFY_ENDPOINT = Endpoint(
+    "POST",
+    "/v1/verify",
+    verify_endpoints.verify_image,
+    "verify_image",
+    Operation(
+        "images",
+        "Find out whether an image was made here; free of charge",
+        success_of(Envelope[VerificationOut], SAVE_ERRORS),
+        body=BodySchema(VerifyRequest, examples.VERIFY_IMAGE, file_field=verify_endpoints.FIELD),
+    ),
+)
+
 ENDPOINTS = (
     *kling_endpoint_table.ENDPOINTS,
+    _VERIFY_ENDPOINT,
     *_UPLOAD_ENDPOINTS,
     *_IMAGE_ENDPOINTS,
     Endpoint("POST", "/hasten/{batch}/{signature}", upstream_callback.wake_batch, "hasten", prefixed=False),

@@ -48,6 +48,9 @@ def _operation(endpoint: Endpoint, operation: Operation) -> Json:
     if operation.body:
         content = {"schema": _reference(operation.body.model), "examples": dict(operation.body.examples)}
         document["requestBody"] = {"required": True, "content": {"application/json": content}}
+        if name := operation.body.file_field:
+            form = {"type": "object", "required": [name], "properties": {name: {"type": "string", "format": "binary"}}}
+            document["requestBody"]["content"]["multipart/form-data"] = {"schema": form}
     document["responses"] = {str(status): _response(response) for status, response in operation.responses.items()}
     if operation.links:
         links = {name: {"operationId": name} | link for name, link in operation.links.items()}

@@ -1,5 +1,6 @@
 -- Saves one finished shot of a claimed batch. When the last shot of a task is saved, the task succeeds and its account
--- is charged. If p_cost is not null, it is added to the costs of the route, which p_engine names.
+-- is charged. If p_cost is not null, it is added to the costs of the route, which p_engine names. If p_perceptual_hash is
+-- not null, copies of the image can be found by this hash of 32 bytes.
 -- Returns 'lost' and changes nothing if the worker has lost the claim or the task has ended. Otherwise, returns
 -- 'succeeded' if the task has succeeded, and 'kept' if it has not. If the response to a call was lost, a repeated call
 -- returns the same value.
@@ -7,10 +8,13 @@ drop function if exists settle_shot(uuid, bigint, uuid, smallint, text, text, te
 drop function if exists settle_shot(
     uuid, bigint, uuid, smallint, text, text, text, text, integer, integer, interval, text
 );
+drop function if exists settle_shot(
+    uuid, bigint, uuid, smallint, text, text, text, text, integer, integer, interval, text, numeric, text
+);
 create or replace function settle_shot(
     p_task uuid, p_batch bigint, p_claim uuid, p_index smallint, p_engine text, p_key text, p_watermark_key text, p_media_type text,
     p_width integer, p_height integer, p_retention interval, p_thumb_hash text default null,
-    p_cost numeric default null, p_currency text default null
+    p_cost numeric default null, p_currency text default null, p_perceptual_hash bytea default null
 ) returns text
 language plpgsql as $$
 declare
@@ -30,6 +34,16 @@ begin
     where task_id = t.id and index = p_index and painted_at is null;
     if not found then
         return 'kept';
+    end if;
+    if p_perceptual_hash is not null then
+        insert into image_hashes (task_id, index, hash, bands)
+        values (
+            t.id, p_index, ('x' || encode(p_perceptual_hash, 'hex'))::bit(256),
+            array(
+                select 65536 * band + 256 * get_byte(p_perceptual_hash, 2 * band) + get_byte(p_perceptual_hash, 2 * band + 1)
+                from generate_series(0, 15) band
+            )
+        );
     end if;
     if p_cost is not null then
         insert into route_costs as c (day, account_id, model, route, currency, images, amount)

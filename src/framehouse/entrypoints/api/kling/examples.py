@@ -100,6 +100,10 @@ CREATE_ELEMENT = {
 }
 DELETE_ELEMENT = {"own": {"summary": "One of the account's own elements", "value": {"element_id": 1099511627776}}}
 LIST_CHARGES = {"newest": {"summary": "The newest charges", "value": {"limit": 100}}}
+VERIFY_IMAGE = {
+    "url": {"summary": "An image at a URL", "value": {"image": "https://example.com/fox.png"}},
+    "base64": {"summary": "An image in base64", "value": {"image": "iVBORw0KGgo…"}},
+}
 CREATE_UPLOAD = {
     "png": {"summary": "A PNG file", "value": {"file_name": "bag.png", "content_type": "image/png"}},
 }

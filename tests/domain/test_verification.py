@@ -1,0 +1,165 @@
+"""The verdict on the origin of an image."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+
+from framehouse.domain.verification import (
+    OTHER_IMAGE_DISTANCE,
+    SIMILAR_DISTANCE,
+    AigcLabel,
+    ContentCredentials,
+    FileClaims,
+    Generation,
+    RecordedImage,
+    SignerName,
+    UsedFile,
+    Verification,
+    for_account,
+    judge,
+    sentences,
+)
+
+TASK = "019a0000-0000-7000-8000-000000000001"
+STATED = Generation(TASK, 0, "kling-v3-omni", "previz")
+RECORDED = RecordedImage(
+    7, "alice", UUID(TASK), 0, "kling-v3-omni", "previz", datetime(2026, 11, 30, 12, 5, tzinfo=UTC), 0
+)
+OURS = ContentCredentials(
+    SignerName("Framehouse", "Framehouse self-signed", True), True, True, True, STATED, "algorithmicMedia"
+)
+FOREIGN = replace(
+    OURS,
+    signer=SignerName("A camera", "A maker", False),
+    signed_here=False,
+    generation=Generation(model="Some model"),
+)
+DAMAGED = ContentCredentials(None, authentic=False, intact=False, signed_here=False)
+FAR, NEAR = replace(RECORDED, distance=OTHER_IMAGE_DISTANCE), replace(RECORDED, distance=OTHER_IMAGE_DISTANCE - 1)
+SIMILAR = replace(RECORDED, distance=SIMILAR_DISTANCE)
+CASES: dict[str, tuple[FileClaims, RecordedImage | None, RecordedImage | None, tuple[object, ...]]] = {
+    "nothing": (FileClaims(), None, None, ("unknown", False, None, None)),
+    "ours": (FileClaims(OURS), RECORDED, None, ("made_here", True, "signature", False)),
+    "ours, task deleted": (FileClaims(OURS), None, None, ("made_here", True, "signature", False)),
+    "ours, changed": (FileClaims(replace(OURS, intact=False)), RECORDED, None, ("altered", True, "signature", True)),
+    "ours, on another image": (
+        FileClaims(replace(OURS, intact=False)),
+        FAR,
+        None,
+        ("altered", True, "signature", True),
+    ),
+    "ours, forged": (
+        FileClaims(replace(OURS, authentic=False, intact=False)),
+        None,
+        None,
+        ("unknown", False, None, True),
+    ),
+    "foreign": (FileClaims(FOREIGN), None, None, ("unknown", False, None, False)),
+    "foreign, changed": (FileClaims(replace(FOREIGN, intact=False)), None, None, ("unknown", False, None, True)),
+    "foreign, our metadata": (FileClaims(FOREIGN, STATED), RECORDED, None, ("metadata", True, "metadata", None)),
+    "foreign, similar": (FileClaims(FOREIGN), None, SIMILAR, ("similar", False, "similarity", None)),
+    "damaged": (FileClaims(DAMAGED), None, None, ("unknown", False, None, True)),
+    "damaged, our metadata": (FileClaims(DAMAGED, STATED), RECORDED, None, ("metadata", True, "metadata", True)),
+    "metadata": (FileClaims(None, STATED), RECORDED, None, ("metadata", True, "metadata", None)),
+    "metadata, no hash": (
+        FileClaims(None, STATED),
+        replace(RECORDED, distance=None),
+        None,
+        ("metadata", True, "metadata", None),
+    ),
+    "metadata, labelled copy": (FileClaims(None, STATED), NEAR, None, ("metadata", True, "metadata", None)),
+    "metadata on another image": (FileClaims(None, STATED), FAR, None, ("unknown", False, None, None)),
+    "metadata on another similar image": (
+        FileClaims(None, STATED),
+        FAR,
+        SIMILAR,
+        ("similar", False, "similarity", None),
+    ),
+    "metadata of another deployment": (FileClaims(None, STATED), None, None, ("unknown", False, None, None)),
+    "similar": (FileClaims(), None, SIMILAR, ("similar", False, "similarity", None)),
+    "not similar enough": (
+        FileClaims(),
+        None,
+        replace(SIMILAR, distance=SIMILAR_DISTANCE + 1),
+        ("unknown", False, None, None),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_verdict(case: str) -> None:
+    claims, named, similar, expected = CASES[case]
+    found = judge(claims, named, similar)
+    assert (found.verdict, found.made_here, found.evidence, found.altered) == expected
+    assert found.proven == (expected[0] == "made_here")
+    for sentence in sentences(found):
+        assert sentence.endswith(".")
+        assert "  " not in sentence
+
+
+@pytest.mark.parametrize("case", [name for name, case in CASES.items() if case[3][0] == "similar"])
+def test_a_similar_image_is_never_said_to_be_made_here(case: str) -> None:
+    claims, named, similar, _ = CASES[case]
+    text = " ".join(sentences(judge(claims, named, similar)))
+    assert text.startswith("This image looks like an image that was made here. The similarity is no proof.")
+    assert "was made here." not in text.removeprefix("This image looks like an image that was made here.")
+
+
+def test_details_of_a_signed_image() -> None:
+    used = (UsedFile("a photo", "inputTo", False), UsedFile("", "inputTo", True))
+    claims = FileClaims(replace(OURS, used_files=used), STATED, label=AigcLabel("1", "00112233"))
+    assert sentences(judge(claims, RECORDED, None)) == [
+        "This image was made here. The file was not changed after it was signed.",
+        "It was generated by the model kling-v3-omni with the engine previz on 2026-11-30 at 12:05 UTC.",
+        f"It is image 0 of the task {TASK} of the account alice.",
+        "The signature names Framehouse of Framehouse self-signed.",
+        "It was made by a program without AI.",
+        "The file has the label AIGC: generated or changed by AI, by the producer 00112233.",
+        "It was made from other files: a photo, a file without a title.",
+        "The file without a title was changed before it was used.",
+    ]
+
+
+def test_a_foreign_signer_is_named_with_a_warning() -> None:
+    assert sentences(judge(FileClaims(FOREIGN), None, None)) == [
+        "Nothing shows that this image was made here.",
+        "According to the file, it was generated by the model Some model.",
+        "The signature names A camera of A maker, which this server does not trust. It may be a false name.",
+        "According to the file: It was made by a program without AI.",
+    ]
+
+
+def test_forged_credentials_name_no_signer() -> None:
+    found = judge(FileClaims(replace(OURS, authentic=False, intact=False)), None, None)
+    assert (found.signer, found.task_id, found.model) == (None, "", "")
+
+
+def test_a_changed_image_is_described_from_the_database() -> None:
+    found = judge(FileClaims(replace(OURS, intact=False)), FAR, None)
+    assert (found.model, found.distance) == ("kling-v3-omni", OTHER_IMAGE_DISTANCE)
+
+
+PRIVATE = ("model", "engine", "created_at", "account", "task_id", "index", "used_files", "distance", "owner_id")
+
+
+@pytest.mark.parametrize("case", [name for name, case in CASES.items() if case[3][2]])
+def test_another_account_learns_only_the_verdict(case: str) -> None:
+    claims, named, similar, _ = CASES[case]
+    full = judge(replace(claims, label=AigcLabel("1", "x")), named, similar)
+    seen = for_account(full, 8)
+    assert (seen.verdict, seen.altered, seen.label) == (full.verdict, full.altered, full.label)
+    for name in PRIVATE:
+        assert getattr(seen, name) == getattr(Verification(), name), name
+    assert TASK not in " ".join(sentences(seen))
+
+
+def test_the_owner_sees_the_task_but_not_the_name_of_the_account() -> None:
+    seen = for_account(judge(FileClaims(OURS), RECORDED, None), 7)
+    assert (seen.task_id, seen.model, seen.account) == (TASK, "kling-v3-omni", "")
+
+
+def test_metadata_that_was_copied_to_another_image_reveals_nothing() -> None:
+    seen = for_account(judge(FileClaims(None, STATED), FAR, None), 8)
+    assert (seen.task_id, seen.model) == ("", "")
