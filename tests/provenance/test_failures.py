@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from c2pa import Builder, C2paSignerInfo, Context, Settings, Signer  # type: ignore[import-untyped]
+from c2pa import Builder, C2paSignerInfo, Context, Settings, Signer
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import encypher_c2pa
-from c2pa import Context, Reader, Settings  # type: ignore[import-untyped]
+from c2pa import Context, Reader, Settings
 
 from framehouse.adapters.content_credentials.credential_signer import reading_settings
 from tests.support.system_packages import skip_missing
