@@ -111,8 +111,9 @@ def take_screenshots(browser: Browser, url: str, key: str, api: httpx.Client, *,
     screenshot(page, f"element-{variant}", into_docs=False)
     page.keyboard.press("Escape")
     page.goto("/#/verify")
-    content = api.get(str(api.get(f"{IMAGES}?pageSize=1").json()["data"][0]["task_result"]["series_images"][0]["url"]))
-    page.set_input_files("#verify-file", {"name": "frame.png", "mimeType": "image/png", "buffer": content.content})
+    tasks = api.get("/kling/v1/images/omni-image?pageSize=30").json()["data"]
+    url = next(task["task_result"]["images"][0]["url"] for task in tasks if task["task_result"].get("images"))
+    page.set_input_files("#verify-file", {"name": "a.png", "mimeType": "image/png", "buffer": api.get(url).content})
     page.locator(".verdict").wait_for()
     screenshot(page, f"verify-{variant}", into_docs=False)
     page.goto("/#/account")
