@@ -110,6 +110,12 @@ def take_screenshots(browser: Browser, url: str, key: str, api: httpx.Client, *,
     page.locator("dialog").wait_for()
     screenshot(page, f"element-{variant}", into_docs=False)
     page.keyboard.press("Escape")
+    page.goto("/#/verify")
+    tasks = api.get("/kling/v1/images/omni-image?pageSize=30").json()["data"]
+    url = next(task["task_result"]["images"][0]["url"] for task in tasks if task["task_result"].get("images"))
+    page.set_input_files("#verify-file", {"name": "a.png", "mimeType": "image/png", "buffer": api.get(url).content})
+    page.locator(".verdict").wait_for()
+    screenshot(page, f"verify-{variant}", into_docs=False)
     page.goto("/#/account")
     page.locator("table").wait_for()
     screenshot(page, f"account-{variant}", into_docs=False)

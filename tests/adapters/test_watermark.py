@@ -109,7 +109,7 @@ def test_a_word_that_fits_on_a_line_is_not_split() -> None:
 @pytest.mark.parametrize("size", [(1568, 672), (672, 1568), (4096, 546), (546, 4096), (1024, 1024)], ids=str)
 def test_the_text_is_legible_in_the_preview(size: tuple[int, int]) -> None:
     pixels, _ = add_watermark(np.zeros((size[1], size[0], 3), np.uint8), "AI生成")
-    preview, _, _ = create_preview(pixels, b"")
+    preview, *_ = create_preview(pixels, b"")
     with Image.open(io.BytesIO(preview)) as image:
         ink = ink_of(np.asarray(image.convert("L")))
     rows = np.flatnonzero(used(ink, axis=1))

@@ -12,7 +12,7 @@ from tests.support.browser import PREVIZ, Console, image, open_console
 from tests.support.command_line import run_json, serve
 from tests.support.in_process_deployment import MakeDeployment
 
-VIEWS = {"": "form.create", "tasks": ".tile", "elements": ".element", "account": "table"}
+VIEWS = {"": "form.create", "tasks": ".tile", "elements": ".element", "verify": ".verify-drop", "account": "table"}
 """The views, each with the CSS selector of an item that it shows when it is loaded."""
 
 

@@ -49,10 +49,11 @@ export const keyRefused = new EventTarget();
 
 /** Call the API with the stored key, or with `unsavedKey`. Returns the response body, `{data, request_id, …}`. Raises
  * ApiError and AbortError. */
-export async function call(method, path, { body, signal, unsavedKey, headers } = {}) {
+export async function call(method, path, { body, form, signal, unsavedKey, headers } = {}) {
   const token = unsavedKey ?? key();
   if (!/^[!-~]+$/.test(token)) throw new ApiError(1002, ""); // a header cannot contain such characters
   const options = { method, signal, cache: "no-store", headers: { ...headers, Authorization: `Bearer ${token}` } };
+  if (form) options.body = form; // the browser sets the Content-Type
   if (body) {
     options.body = JSON.stringify(body);
     options.headers["Content-Type"] = "application/json";

@@ -11,9 +11,10 @@ import { language, otherLanguage, setLanguage, t } from "./i18n.js";
 import * as signin from "./signin.js";
 import { key, saveKey, savePreference } from "./store.js";
 import * as task from "./task.js";
+import * as verify from "./verify.js";
 
 const view = document.getElementById("view");
-const VIEWS = { "": create, tasks: gallery, elements, account };
+const VIEWS = { "": create, tasks: gallery, elements, verify, account };
 let viewController = new AbortController();
 let signInError = null;
 
@@ -51,6 +52,7 @@ function renderHeader() {
         link("", "create"),
         link("tasks", "tasks"),
         link("elements", "elements"),
+        link("verify", "verify"),
         link("account", "account"),
       )
     : h("span.grow");

@@ -41,6 +41,8 @@ const ICONS = {
   compare: "M12 3v18M4 6h5v12H4M15 6h5v12h-5",
   code: "M8 7l-5 5 5 5M16 7l5 5-5 5",
   image: "M4 5h16v14H4zM4 16l5-5 4 4 3-3 4 4M15 9h.01",
+  check: "M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18M8 12.5l2.8 2.8L16 9.5",
+  question: "M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18M9.7 9.5a2.4 2.4 0 1 1 3.4 2.3c-.8.4-1.1.9-1.1 1.7M12 16.6h.01",
   alert: "M12 4 2.5 20h19zM12 10v4M12 17h.01",
 };
 
@@ -52,6 +54,24 @@ export function icon(name) {
   svg.setAttribute("class", "icon");
   path.setAttribute("d", ICONS[name]);
   svg.append(path);
+  return svg;
+}
+
+/** Return the pin of content credentials: a drop with the letters CR. */
+export function contentCredentialsPin() {
+  const svg = document.createElementNS(SVG, "svg");
+  svg.setAttribute("viewBox", "0 0 32 32");
+  svg.setAttribute("aria-hidden", "true");
+  const shapes = [
+    ["drop", "M16 2a14 14 0 1 0 0 28h14V16A14 14 0 0 0 16 2z"],
+    ["letters", "M14.6 13.4a4 4 0 1 0 0 5.4M19.2 20.2v-8M19.2 15.6c.2-2.2 1.6-3.4 4-3.2"],
+  ];
+  for (const [name, d] of shapes) {
+    const path = document.createElementNS(SVG, "path");
+    path.setAttribute("class", name);
+    path.setAttribute("d", d);
+    svg.append(path);
+  }
   return svg;
 }
 

@@ -22,7 +22,7 @@ export async function readImage(file) {
 }
 
 /** Return whether the first bytes of a file are those of a PNG, JPEG, WebP or AVIF file. */
-function hasAcceptedType(start) {
+export function hasAcceptedType(start) {
   const text = String.fromCharCode(...new Uint8Array(start));
   return /^(?:\x89PNG|\xff\xd8\xff|RIFF....WEBP|....ftyp(?:avi[fs]|mif1))/s.test(text);
 }
