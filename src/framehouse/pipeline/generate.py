@@ -307,7 +307,8 @@ async def _save(
 def named_inputs(batch: Batch) -> list[Ingredient]:
     """Return the references and the images of the elements with their titles in a manifest."""
     references = [Ingredient(image.content, f"reference {number}") for number, image in enumerate(batch.references, 1)]
-    elements = [Ingredient(image.content, f"element {item.name}") for item in batch.elements for image in item.images]
+    numbered = enumerate(batch.elements, 1)  # the names of elements are private
+    elements = [Ingredient(image.content, f"element {number}") for number, item in numbered for image in item.images]
     return references + elements
 
 
