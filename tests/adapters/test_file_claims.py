@@ -45,15 +45,13 @@ async def test_a_signed_file_names_its_signer_and_its_generation(checker: ImageC
 
 
 @pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
-async def test_a_flipped_byte_of_the_pixels_is_found(checker: ImageChecker, format: Format) -> None:
+async def test_a_flipped_byte_of_the_pixels_is_found_even_if_they_cannot_be_decoded(
+    checker: ImageChecker, format: Format
+) -> None:
     content = bytearray(signed(unsigned(format=format), format=format))
     # WebP files end with the credentials, and other files start with them
     content[300 if format == "webp" else -200] ^= 1
-    try:
-        credentials = (await checker.read_claims(bytes(content), ANCHORS)).credentials
-    except BadImage:
-        assert format != "jpeg"  # a decoder of JPEG accepts every bit
-        return
+    credentials = (await checker.read_claims(bytes(content), ANCHORS)).credentials
     assert credentials
     assert credentials.signed_here
     assert not credentials.intact

@@ -19,8 +19,8 @@ _HASHED_PX = 512
 def read_claims(content: bytes, anchors: bytes) -> FileClaims:
     """Read the claims of an image file. `anchors` contains certificates as in `read_credentials`.
 
-    The image may be smaller than a reference, and have any aspect ratio. Raises BadImage if the file is not an image
-    that can be decoded, or is too large.
+    The image may be smaller than a reference, and have any aspect ratio. Raises BadImage if the file is not an image,
+    is too large, or has no credentials and cannot be decoded.
     """
     if not content:
         raise BadImage("is empty")
@@ -31,13 +31,19 @@ def read_claims(content: bytes, anchors: bytes) -> FileClaims:
         raise BadImage(
             f"is {header.width}x{header.height} px; at most {MAX_PIXELS // 1_000_000} megapixels are allowed"
         )
-    metadata = FileMetadata(content)
+    metadata, credentials = FileMetadata(content), read_credentials(content, anchors)
+    try:
+        hashes = hashes_to_find(_small_rgb(content))
+    except BadImage:
+        if credentials is None:
+            raise
+        hashes = ()  # the signature shows that the file was changed, even if its pixels cannot be decoded any more
     return FileClaims(
-        credentials=read_credentials(content, anchors),
+        credentials=credentials,
         facts=metadata.facts,
         source_type=metadata.source_type,  # type: ignore[arg-type]
         label=metadata.label,
-        hashes=tuple(hash.hex() for hash in hashes_to_find(_small_rgb(content))),
+        hashes=tuple(hash.hex() for hash in hashes),
     )
 
 
