@@ -18,22 +18,18 @@ from typing import Any
 
 import pytest
 
-from framehouse.adapters.postgres import account_store
 from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.postgres.route_costs import list_costs
 from framehouse.adapters.storage import open_storage
-from framehouse.domain.account import Caller
 from framehouse.domain.model import Model
 from framehouse.domain.outcome import MAY_BE_PAID
-from framehouse.engines.registry import open_registry
-from framehouse.pipeline.accept import AcceptQueue
 from tests.support.chaos.all_upstreams import PAID_ENGINES, AllUpstreams, all_upstreams
 from tests.support.chaos.deployment import supervise
 from tests.support.chaos.processes import ProcessSet, running
 from tests.support.command_line import FRAMEHOUSE, environment
 from tests.support.eventually import eventually
 from tests.support.image_files import image_base64
-from tests.support.in_process_deployment import Deployment
+from tests.support.in_process_deployment import Deployment, deploy_models
 
 LONG = "CHAOS_TASKS" in os.environ
 TASKS = 500 if LONG else 90
@@ -90,7 +86,12 @@ async def test_no_task_of_any_engine_is_lost_or_doubled(database_url: str, tmp_p
     async with all_upstreams() as upstreams:
         routes = upstreams.routes()
         models = {f"model-{n}": {"routes": routes[n:] + routes[:n]} for n in range(len(routes))}
-        deployment = await open_deployment(db, storage_url, models)
+        deployment = await deploy_models(
+            db,
+            open_storage(storage_url),
+            [(Model(name), model["routes"]) for name, model in models.items()],
+            concurrency=10_000,
+        )
         with running(tmp_path) as processes:
             start_workers(tmp_path, processes, database_url, storage_url, models)
             disturbances = Disturbances(upstreams, processes, random.Random(SEED))
@@ -118,14 +119,6 @@ async def test_no_task_of_any_engine_is_lost_or_doubled(database_url: str, tmp_p
         print(dict(disturbances.done), dict(upstreams.injected))  # noqa: T201
     await deployment.registry.close()
     await db.close()
-
-
-async def open_deployment(db: Database, storage_url: str, models: dict[str, Any]) -> Deployment:
-    await account_store.create_account(db, "alice", concurrency=10_000)
-    account = await account_store.find_account(db, "alice")
-    assert account is not None
-    registry = open_registry([(Model(name), model["routes"]) for name, model in models.items()])
-    return Deployment(db, open_storage(storage_url), registry, Caller(account.id, "alice"), AcceptQueue(db))
 
 
 def start_workers(

@@ -1,7 +1,7 @@
 """A complete Framehouse in the process of the test: database, storage, engines, and workers on request."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -120,6 +120,18 @@ async def build_deployment(
         (Model("kling-v3-omni"), model_routes),
         (Model("kling-image-o1", resolutions=("1k", "2k"), series=False), model_routes),
     ]
+    return await deploy_models(db, storage, models, concurrency=concurrency, units_limit=units_limit)
+
+
+async def deploy_models(
+    db: Database,
+    storage: Storage,
+    models: Sequence[tuple[Model, list[dict[str, Any]]]],
+    *,
+    concurrency: int,
+    units_limit: int | None = None,
+) -> Deployment:
+    """A deployment with the account alice and these models with their routes."""
     await account_store.create_account(db, "alice", concurrency=concurrency, units_limit=units_limit)
     account = await account_store.find_account(db, "alice")
     assert account is not None

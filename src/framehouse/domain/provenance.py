@@ -15,6 +15,13 @@ DigitalSourceType = Literal[
     composite                              from several images, without an AI model
     compositeWithTrainedAlgorithmicMedia   from the output of an AI model and other pixels
 """
+SOURCE_DESCRIPTIONS: dict[DigitalSourceType, str] = {
+    "algorithmicMedia": "made by a program without AI",
+    "trainedAlgorithmicMedia": "made by AI",
+    "composite": "made by a program without AI from several images",
+    "compositeWithTrainedAlgorithmicMedia": "made by AI and from other images",
+}
+"""The descriptions of the source types in plain English. A description continues a sentence such as "It was"."""
 IPTC_SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 """The URL of a digital source type without the name of the type."""
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Literal, get_args
 from uuid import UUID
 
-from framehouse.domain.provenance import DigitalSourceType
+from framehouse.domain.provenance import SOURCE_DESCRIPTIONS, DigitalSourceType
 
 MAX_VERIFIED_BYTES = 64_000_000
 """The maximum size of an image to verify. A PNG file of 4096x4096 pixels that was generated here has up to 50 MB."""
@@ -33,12 +33,6 @@ Verdict = Literal["made_here", "altered", "metadata", "similar", "unknown"]
     similar     looks like an image that was made here
     unknown     no evidence that the image was made here
 """
-_SOURCE_SENTENCES: dict[DigitalSourceType, str] = {
-    "algorithmicMedia": "It was made by a program without AI.",
-    "trainedAlgorithmicMedia": "It was made by AI.",
-    "composite": "It was made by a program without AI from several images.",
-    "compositeWithTrainedAlgorithmicMedia": "It was made by AI and from other images.",
-}
 SOURCE_TYPES: tuple[DigitalSourceType, ...] = get_args(DigitalSourceType)
 _LABEL_SENTENCES = {
     "1": "generated or changed by AI",
@@ -277,7 +271,7 @@ def _details(verification: Verification) -> Iterator[str]:
         yield f"The signature names {' of '.join(names) or 'nobody'}{trust}."
     if verification.source_type:
         prefix = "" if verification.proven else "According to the file: "
-        yield prefix + _SOURCE_SENTENCES[verification.source_type]
+        yield f"{prefix}It was {SOURCE_DESCRIPTIONS[verification.source_type]}."
     if label := verification.label:
         meaning = _LABEL_SENTENCES.get(label.value, "of an unknown kind")
         producer = f", by the producer {label.producer}" if label.producer else ""

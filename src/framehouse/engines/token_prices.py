@@ -1,13 +1,12 @@
 """The prices of tokens, for services that charge for tokens but report no cost."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from decimal import Decimal
 
 from framehouse.domain.cost import Cost, reported_cost
 from framehouse.engines.option_checks import BadOption, as_json, check_number
 
-_NAMES = ("text_input", "image_input", "text_output", "image_output")
 _MAX_PRICE = 100_000
 _MAX_TOKENS = 1_000_000_000
 
@@ -20,6 +19,9 @@ class Tokens:
     image_input: int
     text_output: int
     image_output: int
+
+
+_NAMES = tuple(field.name for field in fields(Tokens))
 
 
 def token_count(value: object) -> int:

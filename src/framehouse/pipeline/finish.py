@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from framehouse.adapters.content_credentials.manifests import Claims, Ingredient, SigningFailed
-from framehouse.adapters.images.encode import MEDIA_TYPES, Format, build_png, encode
+from framehouse.adapters.images.encode import MEDIA_TYPES, Encoded, Format, build_png, encode
 from framehouse.adapters.images.image_metadata import describe
 from framehouse.adapters.images.image_upscaler import UPSCALER
 from framehouse.adapters.images.preview import PREVIEW_TYPE, create_preview
@@ -135,14 +135,6 @@ def _finish(
     if isinstance(image, ImageFile) and has_manifest(image.file):
         parent = Ingredient(image.file, "the image of the upstream")
     sign = partial(_sign, finishing, parent=parent, inputs=inputs)
-    unchanged = finishing.format == "png" and not (watermark or always or original)
-    if unchanged and isinstance(image, Png) and (image.width, image.height) == size:
-        metadata = describe(facts, software=finishing.software, source_type=source_type, label=label)
-        claims = _claims(facts, finishing, source_type)
-        file = sign(build_png(image.data, *size, metadata), "image/png", claims)
-        preview, thumb_hash, perceptual_hash = create_preview(image.decoded(), metadata.xmp)
-        preview = sign(preview, PREVIEW_TYPE, claims)
-        return FinishedImage(file, b"", MEDIA_TYPES["png"], size, preview, thumb_hash, perceptual_hash)
     pixels = image.decoded() if isinstance(image, ImageFile) else image
     facts = dict(facts)
     generated_height, generated_width = pixels.shape[:2]
@@ -164,7 +156,11 @@ def _finish(
     if always:
         pixels, _ = add_watermark(pixels, text, finishing.watermark_logo)
         claims = replace(claims, labelled=True)
-    clean = encode_file(pixels)
+    unchanged = finishing.format == "png" and (generated_width, generated_height) == size
+    if unchanged and isinstance(image, Png) and not (watermark or always or original):
+        clean = Encoded(build_png(image.data, *size, metadata))
+    else:
+        clean = encode_file(pixels)
     preview, thumb_hash, perceptual_hash = create_preview(pixels, metadata.xmp)
     file, preview = sign(clean.content, media_type, claims), sign(preview, PREVIEW_TYPE, claims)
     watermarked = file if watermark else b""

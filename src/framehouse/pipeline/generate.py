@@ -26,9 +26,7 @@ from framehouse.adapters.telemetry import metrics, spans
 from framehouse.domain.aigc_label import build_label
 from framehouse.domain.cost import cost_of_image
 from framehouse.domain.errors import Broken, Declined, Failed, Postponed, Unavailable, Unknown
-from framehouse.domain.expansion import Box
 from framehouse.domain.outcome import Outcome
-from framehouse.domain.provenance import DigitalSourceType
 from framehouse.domain.routing import LimitReached, RouteControl, RouteResult, RouteState, choose_routes
 from framehouse.domain.shot import FinishedImage, Shot
 from framehouse.domain.sizes import Size, upscaling_factor
@@ -277,7 +275,8 @@ async def _save(
     upscaled = await upscale_small(generated, batch.size, upscaler) if upscaler else None
     producer = rules.finishing.label_producer
     with spans.span("finish", index=shot.index), metrics.FINISH_SECONDS.time():
-        finished = await _finish(
+        finish_image = partial(
+            finish,
             generated.image,
             batch.size,
             facts,
@@ -290,6 +289,7 @@ async def _save(
             upscaled=upscaled,
             inputs=named_inputs(batch),
         )
+        finished = await _finish(finish_image)
     with spans.span("save", index=shot.index):
         outcome = await settle_shot(
             claimed,
@@ -349,21 +349,8 @@ async def upscale_small(generated: GeneratedImage, size: Size, upscaler: ImageUp
             return None
 
 
-async def _finish(
-    image: NDArray[np.uint8] | ImageFile,
-    size: Size,
-    facts: Mapping[str, object],
-    finishing: Finishing,
-    *,
-    source_type: DigitalSourceType,
-    watermark: bool,
-    prompt: str,
-    label: Mapping[str, str] | None,
-    original: tuple[bytes, Box] | None,
-    upscaled: NDArray[np.uint8] | None,
-    inputs: Sequence[Ingredient],
-) -> FinishedImage:
-    """Finish an image, in up to three attempts. Raises FinishFailed if all attempts fail.
+async def _finish(finish_image: Callable[[], FinishedImage]) -> FinishedImage:
+    """Finish an image in a thread, in up to three attempts. Raises FinishFailed if all attempts fail.
 
     A retry can succeed, for example if memory was low for a moment. Without retries, an image that may have been paid
     for could be lost.
@@ -371,20 +358,7 @@ async def _finish(
     pauses = list(FINISH_PAUSES_S)
     while True:
         try:
-            return await asyncio.to_thread(
-                finish,
-                image,
-                size,
-                facts,
-                finishing,
-                source_type=source_type,
-                watermark=watermark,
-                prompt=prompt,
-                label=label,
-                original=original,
-                upscaled=upscaled,
-                inputs=inputs,
-            )
+            return await asyncio.to_thread(finish_image)
         except Exception as error:
             if not pauses:
                 signing = isinstance(error, SigningFailed)

@@ -18,19 +18,15 @@ from typing import Any
 
 import pytest
 
-from framehouse.adapters.postgres import account_store
 from framehouse.adapters.postgres.pool import Database
-from framehouse.adapters.storage import Storage, open_storage
-from framehouse.domain.account import Caller
+from framehouse.adapters.storage import open_storage
 from framehouse.domain.model import Model
 from framehouse.domain.task_kind import TaskKind
-from framehouse.engines.registry import open_registry
-from framehouse.pipeline.accept import AcceptQueue
 from tests.support.command_line import FRAMEHOUSE, environment
 from tests.support.crashing_kling import STEPS
 from tests.support.eventually import eventually
 from tests.support.image_files import image_base64
-from tests.support.in_process_deployment import Deployment
+from tests.support.in_process_deployment import Deployment, deploy_models
 from tests.support.kling_upstream import Upstream, upstream
 
 LONG = "CHAOS_TASKS" in os.environ
@@ -148,7 +144,12 @@ async def test_a_relay_loses_and_duplicates_no_task(database_url: str, tmp_path:
         config.write_text(
             "\n".join(f"{key} = {settings[key]}" for key in ("worker_concurrency", "lease_s", "attempts"))
         )
-        deployment = await open_deployment(db, storage, settings["models"])
+        deployment = await deploy_models(
+            db,
+            storage,
+            [(Model(name), model["routes"]) for name, model in settings["models"].items()],
+            concurrency=10_000,
+        )
         subjects = await submit(deployment, random_source)
         with workers(tmp_path, database_url, json.dumps(settings["models"]), config) as replace_dead:
 
@@ -163,14 +164,6 @@ async def test_a_relay_loses_and_duplicates_no_task(database_url: str, tmp_path:
     assert set(deaths) == set(STEPS), f"no process died at these steps: {set(STEPS) - set(deaths)}"
     await deployment.registry.close()
     await db.close()
-
-
-async def open_deployment(db: Database, storage: Storage, models: dict[str, Any]) -> Deployment:
-    await account_store.create_account(db, "alice", concurrency=10_000)
-    account = await account_store.find_account(db, "alice")
-    assert account is not None
-    registry = open_registry([(Model(name), model["routes"]) for name, model in models.items()])
-    return Deployment(db, storage, registry, Caller(account.id, "alice"), AcceptQueue(db))
 
 
 async def submit(deployment: Deployment, random_source: random.Random) -> dict[str, str]:

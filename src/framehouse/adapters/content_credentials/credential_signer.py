@@ -19,6 +19,7 @@ from framehouse.adapters.content_credentials.manifests import (
     manifest_definition,
     relate_ingredients,
 )
+from framehouse.adapters.reference_files.file_types import HEAD_BYTES, image_type
 
 log = logging.getLogger(__name__)
 _PURPOSES = "1.3.6.1.5.5.7.3.4\n1.3.6.1.5.5.7.3.36\n1.3.6.1.4.1.62558.2.1\n"
@@ -198,11 +199,6 @@ def parse_manifest(content: bytes) -> None:
 
 
 def _media_type(content: bytes) -> str:
-    """Return the media type of an image file."""
-    if content.startswith(b"\x89PNG"):
-        return "image/png"
-    if content.startswith(b"\xff\xd8"):
-        return "image/jpeg"
-    if content[8:12] == b"WEBP":
-        return "image/webp"
-    return "image/avif" if b"avif" in content[8:32] else "image/heic"
+    """Return the media type of an image file. A file of an unknown type counts as HEIC."""
+    kind = image_type(content[:HEAD_BYTES]) or "heic"
+    return f"image/{'jpeg' if kind == 'jpg' else kind}"

@@ -8,14 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from xml.sax.saxutils import escape, quoteattr  # nosec B406 - this module writes XML and reads none
 
-from framehouse.domain.provenance import IPTC_SOURCE_TYPES, DigitalSourceType
+from framehouse.domain.provenance import IPTC_SOURCE_TYPES, SOURCE_DESCRIPTIONS, DigitalSourceType
 
-_DESCRIPTIONS: dict[DigitalSourceType, str] = {
-    "algorithmicMedia": "made by a program without AI",
-    "trainedAlgorithmicMedia": "made by AI",
-    "composite": "made by a program without AI from several images",
-    "compositeWithTrainedAlgorithmicMedia": "made by AI and from other images",
-}
 _PACKET = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
 <rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:dc="http://purl.org/dc/elements/1.1/"
@@ -46,7 +40,7 @@ def describe(
 
     `software` is the name and version of this software. `label` is the implicit label (`domain.aigc_label`), or None.
     """
-    description = _DESCRIPTIONS[source_type]
+    description = SOURCE_DESCRIPTIONS[source_type]
     text = _one_line_json({**facts, "ai": description})
     packet = _PACKET.format(
         software=quoteattr(software),
