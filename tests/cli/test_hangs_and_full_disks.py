@@ -129,7 +129,8 @@ def test_a_later_start_on_a_full_disk_gives_advice(tmp_path: Path) -> None:
 
 
 def test_no_task_is_lost_when_the_disk_fills(tmp_path: Path) -> None:
-    with disk(tmp_path / "disk", 120) as small, serve(small / "data") as server, client(server.url, server.key) as http:
+    # 400 MB have room for the database and for the images of all 32 tasks
+    with disk(tmp_path / "disk", 400) as small, serve(small / "data") as server, client(server.url, server.key) as http:
         before = post_with_retries(http)
         assert wait(http, before)["task_status"] == "succeed"
         fill(small)
