@@ -57,12 +57,12 @@ async def follow_task(context: ApiContext, account_id: int, task_id: UUID, *, ev
         while True:
             was_woken = woken.is_set()
             task = await get_task(context, TaskQuery(account_id, str(task_id)))
+            if was_woken and not task.ended:
+                message = f"the server ends this request, but the task {task_id} continues; repeat the request"
+                raise Refused(5001, message, retry_after_s=1)
             yield task
             if task.ended:
                 return
-            if was_woken:
-                message = f"the server ends this request, but the task {task_id} continues; repeat the request"
-                raise Refused(5001, message, retry_after_s=1)
             try:
                 async with asyncio.timeout(every_s):
                     await woken.wait()
