@@ -1,6 +1,7 @@
 """The table of all endpoints: Kling dialect, uploads, images, upstream callbacks, health, admin API, browser pages."""
 
 from framehouse.entrypoints.api import (
+    callback_endpoints,
     console_endpoints,
     health_endpoints,
     static_endpoints,
@@ -13,7 +14,15 @@ from framehouse.entrypoints.api.documentation import BodySchema, Operation, Resp
 from framehouse.entrypoints.api.image_endpoints import RESPONSES, SIGNATURE, get_image
 from framehouse.entrypoints.api.kling import examples, kling_endpoint_table
 from framehouse.entrypoints.api.kling.responses import SAVE_ERRORS, success_of
-from framehouse.entrypoints.api.kling.schemas import Envelope, UploadOut, UploadRequest, VerificationOut, VerifyRequest
+from framehouse.entrypoints.api.kling.schemas import (
+    Envelope,
+    TestCallbackOut,
+    TestCallbackRequest,
+    UploadOut,
+    UploadRequest,
+    VerificationOut,
+    VerifyRequest,
+)
 from framehouse.entrypoints.api.router import Endpoint
 
 _JSON = ResponseDoc("Successful Response", content={"application/json": {"schema": {}}})
@@ -118,9 +127,23 @@ _VERIFY_ENDPOINT = Endpoint(
     ),
 )
 
+_TEST_CALLBACK_ENDPOINT = Endpoint(
+    "POST",
+    "/v1/callbacks/test",
+    callback_endpoints.send_test_callback,
+    "send_test_callback",
+    Operation(
+        "tasks",
+        "Send a signed test message to a callback URL, and return the result of the delivery",
+        success_of(Envelope[TestCallbackOut], SAVE_ERRORS),
+        body=BodySchema(TestCallbackRequest, examples.TEST_CALLBACK),
+    ),
+)
+
 ENDPOINTS = (
     *kling_endpoint_table.ENDPOINTS,
     _VERIFY_ENDPOINT,
+    _TEST_CALLBACK_ENDPOINT,
     *_UPLOAD_ENDPOINTS,
     *_IMAGE_ENDPOINTS,
     Endpoint("POST", "/hasten/{batch}/{signature}", upstream_callback.wake_batch, "hasten", prefixed=False),

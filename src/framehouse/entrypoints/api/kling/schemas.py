@@ -306,9 +306,23 @@ class DeliveryOut(BaseModel):
     tries: int
     last_code: int | None = Field(description="The HTTP status of the receiver's last response")
     last_error: str
+    advice: str = Field(description="What to do about last_error; empty if there is no advice")
     created_at: int = Field(description="Unix time in milliseconds", examples=[1795392000000])
     tried_at: int | None
     next_try_at: int | None
+
+
+class TestCallbackRequest(BaseModel):
+    callback_url: str = Field(description="An http or https URL")
+
+
+class TestCallbackOut(BaseModel):
+    id: str = Field(description="The webhook-id of the test message")
+    delivered: bool
+    status: int | None = Field(description="The HTTP status of the receiver's response")
+    seconds: float
+    reason: str = Field(description="Why the message was not delivered; empty if it was delivered")
+    advice: str = Field(description="What to do about the reason; empty if there is no advice")
 
 
 class Concurrency(BaseModel):
