@@ -20,6 +20,7 @@ from standardwebhooks import Webhook
 from tests.support import process_tree
 from tests.support.callback_listener import application, listening
 from tests.support.command_line import PATH, Server, client, run, run_json, serve
+from tests.support.data_folder import prepare
 from tests.support.eventually import eventually_sync
 from tests.support.in_process_deployment import MISBEHAVING
 from tests.support.receivers import ReceivedCallback, Receiver, receiving
@@ -309,6 +310,20 @@ def test_the_status_of_the_application_is_returned(answer: str, status: int, lin
         assert answered.content == b"", "the body of the application is not returned"
         assert line in listener.line_with(f"answered {status}")
         assert len(app.received) == 1
+
+
+def test_the_listener_does_not_forward_to_itself() -> None:
+    port = str(free_port())
+    words = ("callback", "listen", "--secret", SECRET, "--port", port, "--forward-to", f"http://localhost:{port}/hooks")
+    assert "address of the receiver itself" in run(*words, code=1).stderr
+
+
+def test_a_command_with_the_wrong_data_folder_says_so(tmp_path: Path) -> None:
+    prepare(tmp_path / "data")
+    words = ("callback", "listen", "--print-secret", "--data-dir", tmp_path / "data")
+    error = run(*words, code=1).stderr
+    assert 'There is no account "default"' in error
+    assert "--data-dir" in error
 
 
 def test_ten_messages_are_forwarded_at_the_same_time() -> None:

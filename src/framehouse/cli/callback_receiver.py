@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import urlsplit
 
 from framehouse.adapters.fetch import FetchFailed, post
 from framehouse.cli.output import Problem, echo
@@ -83,6 +84,11 @@ def run_receiver(host: str, port: int, secrets: list[str], *, forward_to: str, h
         server = ReceiverServer((host, port), Receiver)
     except OSError as error:
         raise Problem(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another port with --port.") from error
+    if forward_to and _is_own_address(forward_to, host, server.server_address[1]):
+        server.server_close()
+        raise Problem(
+            f"--forward-to {forward_to} is the address of the receiver itself. Use your application's address."
+        )
     # The signal handlers are set explicitly, because shells start background jobs with SIGINT ignored.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
@@ -99,6 +105,13 @@ def run_receiver(host: str, port: int, secrets: list[str], *, forward_to: str, h
             # the lock is kept until the process exits, because Python aborts if a thread writes to stdout during the
             # exit
             _printing.acquire()
+
+
+def _is_own_address(url: str, host: str, port: int) -> bool:
+    """Return whether a URL leads to the receiver, which would forward each message to itself without end."""
+    parts = urlsplit(url)
+    own_hosts = ("localhost", "127.0.0.1", "::1", "0.0.0.0", host)  # noqa: S104 - the receiver does not listen here
+    return parts.port == port and parts.hostname in own_hosts
 
 
 def _interrupt(_number: int, _frame: object) -> None:
