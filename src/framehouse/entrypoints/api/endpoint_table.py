@@ -1,4 +1,4 @@
-"""The table of all endpoints: Kling dialect, uploads, images, upstream callbacks, health, admin API, browser pages."""
+"""The table of all endpoints: both dialects, uploads, images, upstream callbacks, health, admin API, browser pages."""
 
 from framehouse.entrypoints.api import (
     callback_endpoints,
@@ -13,16 +13,10 @@ from framehouse.entrypoints.api.admin import admin_endpoint_table
 from framehouse.entrypoints.api.documentation import BodySchema, Operation, ResponseDoc
 from framehouse.entrypoints.api.image_endpoints import RESPONSES, SIGNATURE, get_image
 from framehouse.entrypoints.api.kling import examples, kling_endpoint_table
+from framehouse.entrypoints.api.kling.callback_schemas import TEST_CALLBACK, TestCallbackOut, TestCallbackRequest
 from framehouse.entrypoints.api.kling.responses import SAVE_ERRORS, success_of
-from framehouse.entrypoints.api.kling.schemas import (
-    Envelope,
-    TestCallbackOut,
-    TestCallbackRequest,
-    UploadOut,
-    UploadRequest,
-    VerificationOut,
-    VerifyRequest,
-)
+from framehouse.entrypoints.api.kling.schemas import Envelope, UploadOut, UploadRequest, VerificationOut, VerifyRequest
+from framehouse.entrypoints.api.openai import openai_endpoint_table
 from framehouse.entrypoints.api.router import Endpoint
 
 _JSON = ResponseDoc("Successful Response", content={"application/json": {"schema": {}}})
@@ -136,12 +130,13 @@ _TEST_CALLBACK_ENDPOINT = Endpoint(
         "tasks",
         "Send a signed test message to a callback URL, and return the result of the delivery",
         success_of(Envelope[TestCallbackOut], SAVE_ERRORS),
-        body=BodySchema(TestCallbackRequest, examples.TEST_CALLBACK),
+        body=BodySchema(TestCallbackRequest, TEST_CALLBACK),
     ),
 )
 
 ENDPOINTS = (
     *kling_endpoint_table.ENDPOINTS,
+    *openai_endpoint_table.ENDPOINTS,
     _VERIFY_ENDPOINT,
     _TEST_CALLBACK_ENDPOINT,
     *_UPLOAD_ENDPOINTS,

@@ -107,6 +107,3 @@ VERIFY_IMAGE = {
 CREATE_UPLOAD = {
     "png": {"summary": "A PNG file", "value": {"file_name": "bag.png", "content_type": "image/png"}},
 }
-TEST_CALLBACK = {
-    "url": {"summary": "A receiver", "value": {"callback_url": "https://receiver.example/hooks"}},
-}

@@ -312,19 +312,6 @@ class DeliveryOut(BaseModel):
     next_try_at: int | None
 
 
-class TestCallbackRequest(BaseModel):
-    callback_url: str = Field(description="An http or https URL")
-
-
-class TestCallbackOut(BaseModel):
-    id: str = Field(description="The webhook-id of the test message")
-    delivered: bool
-    status: int | None = Field(description="The HTTP status of the receiver's response")
-    seconds: float
-    reason: str = Field(description="Why the message was not delivered; empty if it was delivered")
-    advice: str = Field(description="What to do about the reason; empty if there is no advice")
-
-
 class Concurrency(BaseModel):
     used: int = Field(description="The number of images in flight")
     allowed: int
