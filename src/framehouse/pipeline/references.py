@@ -100,7 +100,7 @@ async def load_references(
     """
     loaded = []
     for index, reference in enumerate(batch.references):
-        field = reference.field
+        field, role = reference.field, reference.role
         if not reference.key:
             fetched = await fetch_image(
                 field, reference.url, db, storage, checker, allow_private=allow_private, account_id=batch.account_id
@@ -108,7 +108,7 @@ async def load_references(
             # if another batch of the task has already fetched this reference, all batches use the file of that batch
             reference = await batch_queue.save_reference(db, batch.task_id, index, fetched)
         image = await load_stored(field, reference.key, db, storage, checker, account_id=batch.account_id)
-        loaded.append(replace(image, role=reference.role))
+        loaded.append(replace(image, role=role))
     return tuple(loaded)
 
 
