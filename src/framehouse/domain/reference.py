@@ -13,12 +13,13 @@ MAX_PIXELS = 51_000_000
 megapixels. With this limit, a decoded reference needs at most 204 MB of memory (4 bytes per pixel)."""
 
 
-ReferenceRole = Literal["", "subject", "face", "scene", "style", "original", "human", "cloth"]
+ReferenceRole = Literal["", "subject", "face", "scene", "style", "original", "human", "cloth", "mask"]
 """The purpose of a reference.
 
 A `subject` or a `face` must be recognizable in the new image. A `scene` defines the place that the new image shows, and
 a `style` defines the style of the new image. An `original` is expanded beyond its edges. In the new image, the `human`
-wears the `cloth`. An empty role means that the prompt defines the purpose.
+wears the `cloth`. An empty role means that the prompt defines the purpose. A `mask` is not a reference: it shows the
+area of the first reference that is edited (`domain.mask`).
 """
 
 
