@@ -65,22 +65,17 @@ def _outside_mask(pixels: NDArray[np.uint8], image: NDArray[np.uint8], mask: NDA
 
     The original image and the mask are scaled and cropped at the centre in the same way as the generated image.
     """
-    height, width = pixels.shape[:2]
-    size = Size(width, height)
-    result = resize_and_crop(image, size).copy()
-    weights = generated_share(resize_and_crop(mask, size, Image.Resampling.BILINEAR))
-    edited = weights > 0
-    share = weights[edited][:, None].astype(np.uint16)
-    mixed = share * pixels[edited] + (255 - share) * result[edited]
-    result[edited] = (mixed + 127) // 255
-    return result
+    size = Size(pixels.shape[1], pixels.shape[0])
+    share = Image.fromarray(generated_share(resize_and_crop(mask, size, Image.Resampling.BILINEAR)))
+    return np.asarray(Image.composite(Image.fromarray(pixels), Image.fromarray(resize_and_crop(image, size)), share))
 
 
 def generated_share(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the share of the generated image in each pixel, from 0 to 255. `mask` has the shape (height, width).
 
-    The share is 0 where the mask is below EDITED. Inside the masked area, the share increases within four pixels from
-    the edge. Structures that are narrower than five pixels have no soft edge, because they would be almost invisible.
+    The share is 0 if the value of the mask is below EDITED. Inside the masked area, the share increases within four
+    pixels from the edge. Structures that are narrower than five pixels have no soft edge, because they would be almost
+    invisible.
     """
     inside = mask >= EDITED
     blur = ImageFilter.BoxBlur(_EDGE_PX)
