@@ -879,7 +879,7 @@ def test_the_self_test_generates_every_kind(tiny: Path, tmp_path: Path) -> None:
     words = ("--out", tmp_path / "out", "--config", tmp_path / "framehouse.toml", "--data-dir", tmp_path, "--json")
     report = json.loads(run("engine", "test", "diffusers", *words).stdout)
     kinds = [(kind["name"], len(kind["sizes"])) for kind in report["kinds"]]
-    names = ["first image, with loading the model", "text", "two references", "series", "2k", "expansion"]
+    names = ["first image, with loading the model", "text", "two references", "series", "2k", "expansion", "mask"]
     assert kinds == [(name, 3 if name == "series" else 1) for name in names]
     assert "the model is loaded" in report["health"][0]["reason"]
 

@@ -6,6 +6,7 @@ import struct
 import zlib
 from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -18,9 +19,12 @@ from framehouse.domain.errors import Refused
 from framehouse.domain.reference import SentImage
 from framehouse.domain.sizes import Size
 from framehouse.domain.task import ImageRequest
+from framehouse.domain.upload import download_key
 from framehouse.engines.image_files import png_file
 from framehouse.pipeline.masks import prepare_mask
 from framehouse.pipeline.original_pixels import Original, generated_share, insert_original
+from framehouse.pipeline.references import content_of
+from framehouse.pipeline.uploads import save_upload
 from tests.support.http_answers import http, server
 from tests.support.image_files import encoded, image_file, png_chunk
 from tests.support.in_process_deployment import RULES, Deployment, MakeDeployment
@@ -49,9 +53,9 @@ def same(one: NDArray[np.bool_] | None, other: NDArray[np.bool_]) -> bool:
     return one is not None and np.array_equal(one, other)
 
 
-def png_of(rows: bytes, colour_type: int, depth: int, *chunks: bytes) -> bytes:
-    """A PNG file of SIZE. Each row starts with a zero for the filter."""
-    header = struct.pack(">IIBBBBB", *SIZE, depth, colour_type, 0, 0, 0)
+def png_of(rows: bytes, colour_type: int, depth: int, *chunks: bytes, size: tuple[int, int] = SIZE) -> bytes:
+    """A PNG file. Each row starts with a zero for the filter."""
+    header = struct.pack(">IIBBBBB", *size, depth, colour_type, 0, 0, 0)
     body = [png_chunk(b"IHDR", header), *chunks, png_chunk(b"IDAT", zlib.compress(rows)), png_chunk(b"IEND")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(body)
 
@@ -252,6 +256,25 @@ async def test_a_mask_can_be_a_url(make_deployment: MakeDeployment) -> None:
     assert np.array_equal(pixels[~area], np.asarray(photo(1024, 1024))[~area])
 
 
+async def upload(deployment: Deployment, content: bytes) -> str:
+    """Upload an image, and return its URL."""
+    id, account_id = uuid4(), deployment.caller.account_id
+    await save_upload(content_of(content), id=id, account_id=account_id, db=deployment.db, storage=deployment.storage)
+    return f"http://127.0.0.1/{download_key(account_id, id)}?expires=1&signature={'0' * 40}"
+
+
+async def test_a_mask_can_be_an_upload(make_deployment: MakeDeployment) -> None:
+    deployment = await make_deployment(PREVIZ)
+    pixels = await result_of(deployment, edit(await upload(deployment, mask_file(1024, 1024, PHOTO_AREA))))
+    area = inside(1024, 1024, PHOTO_AREA)
+    assert np.array_equal(pixels[~area], np.asarray(photo(1024, 1024))[~area])
+    wide = await upload(deployment, mask_file(1024, 600, PHOTO_AREA))
+    with pytest.raises(Refused, match="mask is 1024x600 px, but the first image is 1024x1024 px"):
+        await deployment.submit_request(edit(wide))
+    opaque = await upload(deployment, image_file(1024, 1024))
+    assert "mask has no alpha channel" in await failure_of(deployment, edit(opaque))
+
+
 @pytest.mark.parametrize(
     ("mask", "problem"),
     [
@@ -260,6 +283,7 @@ async def test_a_mask_can_be_a_url(make_deployment: MakeDeployment) -> None:
         (mask_file(1024, 768, PHOTO_AREA), "mask is 1024x768 px, but the first image is 1024x1024 px"),
         (mask_file(200, 200, (0, 0, 100, 100)), "mask is 200x200 px; both sides must be at least 300 px"),
         (mask_file(1024, 1024, PHOTO_AREA) + bytes(10_000_000), "mask has 10,"),
+        (png_of(b"", 6, 8, size=(8000, 8000)), "mask is 8000x8000 px; at most 51 megapixels are allowed"),
         ("https:/x", "mask is neither"),
     ],
 )
