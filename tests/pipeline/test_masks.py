@@ -18,7 +18,7 @@ from framehouse.adapters.reference_files.header import BadImage
 from framehouse.domain.errors import Refused
 from framehouse.domain.reference import SentImage
 from framehouse.domain.sizes import Size
-from framehouse.domain.task import ImageRequest
+from framehouse.domain.task import ImageRequest, RequestOptions
 from framehouse.domain.upload import download_key
 from framehouse.engines.image_files import png_file
 from framehouse.pipeline.masks import prepare_mask
@@ -233,6 +233,21 @@ async def test_the_centre_of_the_image_and_of_the_mask_is_kept_if_the_ratio_diff
     )
     assert np.array_equal(pixels[area == 0], original[area == 0])
     assert (pixels[area == 255] != original[area == 255]).any(axis=1).mean() > 0.9
+
+
+@pytest.mark.parametrize("size", [None, (1100, 1000), (1000, 1100), (640, 1400), (1999, 1003)])
+@pytest.mark.parametrize("ratio", ["1:1", "16:9", "2:3"])
+async def test_the_generated_image_has_the_same_place_as_the_original(
+    make_deployment: MakeDeployment, size: tuple[int, int] | None, ratio: str
+) -> None:
+    deployment = await make_deployment({"engine": "tests.support.echo_engine:Echo"})
+    image = photo(1500, 1000)
+    mask = mask_file(1500, 1000, (650, 300, 850, 700))
+    request = edit(mask, png_file(image), ratio=ratio, options=RequestOptions(size=Size(*size) if size else None))
+    pixels = await result_of(deployment, request)
+    assert size is None or pixels.shape[1::-1] == size
+    expected = resize_and_crop(np.asarray(image), Size(pixels.shape[1], pixels.shape[0]))
+    assert np.abs(pixels.astype(int) - expected).max() <= 3
 
 
 async def test_without_a_ratio_the_first_image_decides_and_not_the_mask(make_deployment: MakeDeployment) -> None:

@@ -11,10 +11,12 @@ from framehouse.domain.model import Model
 from framehouse.domain.reference import ReferenceRole
 from framehouse.domain.sizes import Size
 from framehouse.domain.task import ImageRequest
+from framehouse.domain.task_kind import TaskKind
 
 NOT_PNG = "must be a PNG file with an alpha channel"
 NO_ALPHA = "has no alpha channel; its transparent pixels must show the area to edit"
 NOTHING_TO_EDIT = "has no fully transparent pixels, so it shows no area to edit"
+_KINDS: tuple[TaskKind, ...] = ("omni-image", "generations")
 _ROUNDING_PX = 1.0
 
 
@@ -53,7 +55,7 @@ def mask_problems(request: ImageRequest, model: Model | None) -> list[str]:
         problems.append(f"{mask.field} needs an image to edit, but the request contains no image")
     if len(request.images) - len(references) > 1:
         problems.append(f"{mask.field} was sent more than once; a request can contain one mask")
-    if request.kind != "omni-image" or request.result_type != "single":
+    if request.kind not in _KINDS or request.result_type != "single":
         problems.append(f"{mask.field} cannot be used for a series or for another kind of task")
     if model and not model.masks:
         problems.append(f"{mask.field} cannot be used with {model.name}, because none of its engines can use a mask")

@@ -188,9 +188,10 @@ class Batch:
     If `mask` is not None, only a part of the first reference must be edited. The file of the mask is a PNG file with
     8-bit greyscale pixels. It has the size of the first reference in pixels, after the EXIF rotation of the reference.
     The value 255 marks the pixels to generate, and the value 0 marks the pixels to keep. At least one pixel has each of
-    these values, and there are no other values. The generated image shows the complete first reference, cropped at its
-    centre to the aspect ratio of `size`. `masked_canvas.draw_masked_canvas` crops and scales the reference and the
-    mask. The worker later replaces all pixels outside the mask by the pixels of the reference.
+    these values, and there are no other values. `size` may have sides of any length. The generated image shows the
+    complete first reference, cropped at its centre to the aspect ratio of `size`. `masked_canvas.draw_masked_canvas`
+    crops and scales the reference and the mask. The worker later replaces all pixels outside the mask by the pixels of
+    the reference.
     """
 
     task_id: str

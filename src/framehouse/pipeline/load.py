@@ -29,7 +29,7 @@ async def load_batch(
     except Unavailable as error:
         return Retry(error.message, counts_attempt=True)
     except Declined as error:
-        return Fail(error.message)
+        return Fail(error.message, declined=True)
     references, _ = split_mask(loaded)
     ratio = batch.ratio
     if ratio == AUTO:
@@ -41,10 +41,13 @@ async def load_batch(
     size, box = size_of(ratio, batch.resolution), None
     if expansion := batch.options.expansion:
         size, box = layout(expansion, references[0].width, references[0].height)
+    finished_size = batch.options.size or size
     try:
-        mask = await load_mask(batch.references, loaded, size)
+        mask = await load_mask(batch.references, loaded, finished_size)
     except Declined as error:
-        return Fail(error.message)
+        return Fail(error.message, declined=True)
+    if mask:
+        size = finished_size  # the reference, the mask and the generated image must be cropped in the same way
     return Batch(
         task_id=str(batch.task_id),
         shots=batch.shots,

@@ -55,7 +55,7 @@ def _operation(endpoint: Endpoint, operation: Operation) -> Json:
     if operation.links:
         links = {name: {"operationId": name} | link for name, link in operation.links.items()}
         document["responses"]["200"]["links"] = links
-    if endpoint.prefixed:
+    if endpoint.prefixed or endpoint.needs_key:
         document["security"] = [{"bearer": []}]
     return document
 
@@ -80,7 +80,9 @@ def _parameter(parameter: Parameter) -> Json:
 
 
 def _response(response: ResponseDoc) -> Json:
-    content = {"application/json": {"schema": _reference(response.model)}} if response.model else dict(response.content)
+    content = dict(response.content)
+    if response.model:
+        content = {"application/json": {"schema": _reference(response.model)}, **content}
     return {"description": response.description} | ({"content": content} if content else {})
 
 
