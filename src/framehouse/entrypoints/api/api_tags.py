@@ -7,6 +7,7 @@ TAGS = {
     "Each path is also served under its older name, for example `/v1/general/custom-elements`.",
     "images": "Download images by their signed URLs, and find out whether an image was made by this server.",
     "uploads": "Upload an image, and use it as a reference image in later requests.",
+    "openai": "Generate and edit images with the official clients of OpenAI. The base URL is `/openai/v1`.",
     "account": "Get the limits, the units and the charges of your account.",
     "health": "Check whether the server runs and can accept tasks, and get its metrics. No key is needed.",
     "admin": "Manage accounts, keys, routes and failed tasks. These operations need an admin key, which "

@@ -1,4 +1,4 @@
-"""The table of all endpoints: Kling dialect, uploads, images, upstream callbacks, health, admin API, browser pages."""
+"""The table of all endpoints: both dialects, uploads, images, upstream callbacks, health, admin API, browser pages."""
 
 from framehouse.entrypoints.api import (
     console_endpoints,
@@ -24,6 +24,7 @@ from framehouse.entrypoints.api.kling.schemas import (
     VerificationOut,
     VerifyRequest,
 )
+from framehouse.entrypoints.api.openai import openai_endpoint_table
 from framehouse.entrypoints.api.router import Endpoint
 
 _TEXT = ResponseDoc("The metrics in Prometheus's text format", content={"text/plain": {"schema": {"type": "string"}}})
@@ -214,6 +215,7 @@ _VERIFY_ENDPOINT = Endpoint(
 
 ENDPOINTS = (
     *kling_endpoint_table.ENDPOINTS,
+    *openai_endpoint_table.ENDPOINTS,
     _VERIFY_ENDPOINT,
     *_UPLOAD_ENDPOINTS,
     *_IMAGE_ENDPOINTS,

@@ -78,7 +78,7 @@ def _operation(endpoint: Endpoint, operation: Operation) -> Json:
         links = {name: {"operationId": name} | link for name, link in operation.links.items()}
         document["responses"]["200"]["links"] = links
     schemes = operation.security
-    if schemes is None and endpoint.prefixed:
+    if schemes is None and (endpoint.prefixed or endpoint.needs_key):
         schemes = _API_KEY_SCHEMES
     document["security"] = [{scheme: []} for scheme in schemes or ()]
     return document
@@ -125,11 +125,12 @@ def _response(response: ResponseDoc) -> Json:
             name: {"description": description, "schema": {"type": "string"}}
             for name, description in response.headers.items()
         }
-    content = dict(response.content)
-    if response.model:
+    content: Json = {}
+    if response.model:  # JSON is first, because some code generators use only the first media type
         content["application/json"] = {"schema": _reference(response.model)}
         if response.examples:
             content["application/json"]["examples"] = dict(response.examples)
+    content |= response.content
     return document | ({"content": content} if content else {})
 
 
