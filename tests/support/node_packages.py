@@ -40,10 +40,39 @@ def node_modules() -> Path:
     return folder / "node_modules"
 
 
-def run(command: list[str], *, cwd: Path) -> str:
+def run(command: list[str], *, cwd: Path, env: dict[str, str] | None = None) -> str:
     """Run a program, and return its output. Raises AssertionError with the output if the program fails."""
     done = subprocess.run(
-        command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=_TIMEOUT_S, check=False
+        command,
+        cwd=cwd,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=_TIMEOUT_S,
+        check=False,
     )
     assert done.returncode == 0, f"{' '.join(command)}:\n{done.stdout}"
     return done.stdout
+
+
+def built_client() -> Path:
+    """The folder `clients/typescript` after a build into its `dist`. The build is repeated only after a change."""
+    modules = node_modules()
+    sources = sorted([*(CLIENT / "src").glob("*.ts"), CLIENT / "tsconfig.json", CLIENT / "package-lock.json"])
+    digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()
+    dist, stamp = CLIENT / "dist", CLIENT / "dist" / ".built"
+    with (modules.parent / "lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not stamp.exists() or stamp.read_text() != digest:
+            shutil.rmtree(dist, ignore_errors=True)
+            run([node(), str(modules / "typescript" / "bin" / "tsc"), "--project", str(CLIENT)], cwd=CLIENT)
+            stamp.write_text(digest)
+    return CLIENT
+
+
+def install_client(folder: Path) -> None:
+    """Let the programs in a folder import `framehouse-client`."""
+    package = folder / "node_modules" / "framehouse-client"
+    package.parent.mkdir(parents=True, exist_ok=True)
+    package.symlink_to(built_client(), target_is_directory=True)
