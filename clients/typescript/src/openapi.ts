@@ -4473,7 +4473,7 @@ export interface components {
                 "application/json": components["schemas"]["ErrorOut"];
             };
         };
-        /** @description `invalid_value`: a field is wrong; `moderation_blocked`: the content is refused */
+        /** @description `invalid_value`: a field is wrong; `moderation_blocked` or `image_generation_declined`: the request is refused */
         OpenAIBadRequest: {
             headers: {
                 /** @description The id of the request, which the log of the server also contains */
@@ -6067,6 +6067,7 @@ export interface operations {
                     "application/json": components["schemas"]["ImageTaskOut"];
                 };
             };
+            400: components["responses"]["OpenAIBadRequest"];
             401: components["responses"]["OpenAIUnauthorized"];
             404: components["responses"]["OpenAINotFound"];
             429: components["responses"]["OpenAITooManyRequests"];
@@ -6097,6 +6098,7 @@ export interface operations {
                     "application/json": components["schemas"]["ImageTaskOut"];
                 };
             };
+            400: components["responses"]["OpenAIBadRequest"];
             401: components["responses"]["OpenAIUnauthorized"];
             404: components["responses"]["OpenAINotFound"];
             429: components["responses"]["OpenAITooManyRequests"];
@@ -6124,6 +6126,7 @@ export interface operations {
                     "application/json": components["schemas"]["ModelListOut"];
                 };
             };
+            400: components["responses"]["OpenAIBadRequest"];
             401: components["responses"]["OpenAIUnauthorized"];
             404: components["responses"]["OpenAINotFound"];
             429: components["responses"]["OpenAITooManyRequests"];
@@ -6154,6 +6157,7 @@ export interface operations {
                     "application/json": components["schemas"]["ModelOut"];
                 };
             };
+            400: components["responses"]["OpenAIBadRequest"];
             401: components["responses"]["OpenAIUnauthorized"];
             404: components["responses"]["OpenAINotFound"];
             429: components["responses"]["OpenAITooManyRequests"];

@@ -45,7 +45,8 @@ class BodySchema:
 class ResponseDoc:
     """One response of an endpoint.
 
-    `model` is the schema of a JSON body. `content` describes any other body. `examples` contains JSON bodies by name.
+    `model` is the schema of a JSON body. `content` describes the bodies of other types. `examples` contains JSON
+    bodies by name.
     `headers` contains the descriptions of the response's headers. If `component` is not empty, it is the name of the
     response in the components of the OpenAPI document, and the operations refer to this name.
     """

@@ -33,7 +33,7 @@ def _error(component: str, description: str, error: OpenAIError) -> ResponseDoc:
 _ERRORS = {
     400: _error(
         "OpenAIBadRequest",
-        "`invalid_value`: a field is wrong; `moderation_blocked`: the content is refused",
+        "`invalid_value`: a field is wrong; `moderation_blocked` or `image_generation_declined`: the request is refused",
         error_of(Refused(1201, "n must be from 1 to 9, not 12")),
     ),
     401: _error(
@@ -77,7 +77,7 @@ _ERRORS = {
         error_of(Refused(5001, "the service is temporarily unavailable; try again")),
     ),
 }
-_READ_ERRORS = {status: _ERRORS[status] for status in (401, 404, 429, 500, 503)}
+_READ_ERRORS = {status: _ERRORS[status] for status in (400, 401, 404, 429, 500, 503)}
 _RETRY_COUNT = Parameter(
     "header",
     "X-Stainless-Retry-Count",
