@@ -31,14 +31,13 @@ class BodySchema:
     """The schema of a request body, and examples by name.
 
     If `file_field` is not empty, the endpoint also accepts a form with a file of this name. `model` is None if the body
-    is not JSON; `content` then describes the body. An optional body has the value False in `required`.
+    is not JSON; `content` then describes the body.
     """
 
     model: Model | None
     examples: Mapping[str, Json]
     file_field: str = ""
     content: Mapping[str, Json] = field(default_factory=dict)
-    required: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +45,8 @@ class ResponseDoc:
     """One response of an endpoint.
 
     `model` is the schema of a JSON body. `content` describes the bodies of other types. `examples` contains JSON
-    bodies by name.
-    `headers` contains the descriptions of the response's headers. If `component` is not empty, it is the name of the
-    response in the components of the OpenAPI document, and the operations refer to this name.
+    bodies by name. `headers` contains the descriptions of the response's headers. If `component` is not empty, it is
+    the name of the response in the components of the OpenAPI document, and the operations refer to this name.
     """
 
     description: str

@@ -111,7 +111,7 @@ def _body(body: BodySchema) -> Json:
     if name := body.file_field:
         form = {"type": "object", "required": [name], "properties": {name: {"type": "string", "format": "binary"}}}
         content["multipart/form-data"] = {"schema": form}
-    return {"required": body.required, "content": content}
+    return {"required": True, "content": content}
 
 
 def _response_or_reference(response: ResponseDoc) -> Json:

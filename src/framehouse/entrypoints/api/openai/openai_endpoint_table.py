@@ -33,7 +33,8 @@ def _error(component: str, description: str, error: OpenAIError) -> ResponseDoc:
 _ERRORS = {
     400: _error(
         "OpenAIBadRequest",
-        "`invalid_value`: a field is wrong; `moderation_blocked` or `image_generation_declined`: the request is refused",
+        "`invalid_value`: a field is wrong; `moderation_blocked` or `image_generation_declined`: the request is "
+        "refused",
         error_of(Refused(1201, "n must be from 1 to 9, not 12")),
     ),
     401: _error(
