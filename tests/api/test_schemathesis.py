@@ -28,27 +28,11 @@ UNDOCUMENTED = {
     "/": "the page of the console",
     "/console/config.json": "only for the console",
     "/console/sign-in": "only for the console",
-    "/customers/storage": "POST /v1/uploads in the form that the API nodes of ComfyUI use",
     "/docs": "the page of the documentation",
     "/docs/{path}": "the files of the documentation",
     "/hasten/{batch}/{signature}": "only for upstreams, which get the URL together with an order",
     "/openapi.json": "the documentation itself",
     "/presets/{path}": "images of presets; a preset contains their URLs",
-    "/uploads/{path}": "signed URLs of uploads; POST /v1/uploads returns them",
-    **{
-        f"/admin/v1/{path}": "the admin API, which docs/operations.md documents"
-        for path in (
-            "accounts",
-            "accounts/{name}",
-            "callback-secrets",
-            "keys",
-            "keys/{id}",
-            "routes",
-            "failed-tasks",
-            "failed-tasks/retry",
-            "audit-log",
-        )
-    },
 }
 """Paths that are not in the OpenAPI file, and the reasons. Aliases of documented paths are not listed."""
 

@@ -25,7 +25,8 @@ NO_LIMIT = 2**53 - 1
 _FILTER_KEYS = ("api_key_name", "product_type", "package_name", "package_id")
 _MAX_FILTER_VALUES = 100
 _NEVER = datetime(2100, 1, 1, tzinfo=UTC)
-_LATEST_MS = 253_402_300_799_000  # the end of the year 9999
+MAX_MS = 253_402_300_799_000
+"""The latest time of a query: the end of the year 9999, in milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ def _time(reader: FieldReader, name: str) -> datetime | None:
     if value is None:
         return None
     moment = read_int(value)
-    if moment is None or not 0 <= moment <= _LATEST_MS:
+    if moment is None or not 0 <= moment <= MAX_MS:
         reader.add_problem(name, f"must be a Unix time in milliseconds, not {quoted(value)}")
         return None
     return datetime.fromtimestamp(moment / 1000, UTC)

@@ -47,7 +47,7 @@ _DELIVERY_FIELDS = frozenset({"async", "partial_images", "response_format", "str
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class ImageDelivery:
     """How a client receives the images of a task.
 
     `urls` is true if the response contains URLs instead of base64. `stream` is true if the response is a stream of
@@ -63,7 +63,7 @@ class Delivery:
 
 def read_openai_request(
     body: object, models: Catalog, *, edit: bool
-) -> tuple[ImageRequest, Model, Delivery, list[str]]:
+) -> tuple[ImageRequest, Model, ImageDelivery, list[str]]:
     """Read the request in the fields of a JSON object or of a form.
 
     If `edit` is true, the request must contain an image. Returns the request, its model, how the client receives the
@@ -219,9 +219,9 @@ def _read_options(reader: FieldReader, size: Size | None) -> RequestOptions:
     return RequestOptions(size=size, format=format, quality=None if quality is None else max(1, quality))
 
 
-def _read_delivery(reader: FieldReader) -> Delivery:
+def _read_delivery(reader: FieldReader) -> ImageDelivery:
     response_format = reader.choice("response_format", ("b64_json", "url"), "b64_json")
-    delivery = Delivery(
+    delivery = ImageDelivery(
         urls=response_format == "url",
         stream=reader.boolean("stream"),
         partial_images=reader.integer("partial_images", 0, MAX_PARTIAL_IMAGES, 0),

@@ -37,7 +37,7 @@ Readiness = tuple[dict[str, str], dict[str, dict[str, str]]]
 OPERATION, CREATED_TASK = "framehouse.operation", "framehouse.created_task"
 """The keys of two entries in a request's scope: the name of the operation, and the id of the task that the request
 created."""
-_MAX_KEY_CHARACTERS = 255
+MAX_KEY_CHARACTERS = 255
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 
 
@@ -130,5 +130,5 @@ class ApiContext:
 
 def check_idempotency_key(idempotency_key: str | None) -> None:
     """Raise Refused (1201) if the idempotency key is too long."""
-    if idempotency_key and len(idempotency_key) > _MAX_KEY_CHARACTERS:
-        raise Refused(1201, f"Idempotency-Key has more than {_MAX_KEY_CHARACTERS} characters")
+    if idempotency_key and len(idempotency_key) > MAX_KEY_CHARACTERS:
+        raise Refused(1201, f"Idempotency-Key has more than {MAX_KEY_CHARACTERS} characters")

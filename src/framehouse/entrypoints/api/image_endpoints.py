@@ -3,7 +3,7 @@
 import hashlib
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import NamedTuple
 
 from starlette.datastructures import Headers
@@ -17,8 +17,7 @@ from framehouse.domain.errors import Refused
 from framehouse.entrypoints.api.context import ApiContext
 from framehouse.entrypoints.api.documentation import Json, Parameter, ResponseDoc
 from framehouse.entrypoints.api.envelope import request_id_of
-from framehouse.entrypoints.api.kling.responses import ERRORS
-from framehouse.entrypoints.api.kling.schemas import ErrorOut
+from framehouse.entrypoints.api.kling.responses import ERRORS, error_doc
 
 _KEY = re.compile(
     r"images/[0-9a-f-]{36}/[0-9a-f-]+(?:-marked|-preview)?\.(png|jpg|webp)|references/[0-9a-f]{64}(?:-[0-9a-f]{8})?"
@@ -28,18 +27,36 @@ _CHUNK_BYTES = 1024 * 1024
 _PRESIGNED_S = 3600
 """The longest lifetime of a presigned URL, in seconds. Even a slow client follows the redirect within this time."""
 _MEDIA_TYPES = {extension: media_type for media_type, extension in EXTENSIONS.items()}
-_IMAGE: dict[str, Json] = {media_type: {} for media_type in EXTENSIONS}
-RESPONSES = {
-    200: ResponseDoc("The image", content=_IMAGE),
-    206: ResponseDoc("The part of the image that the `Range` header requests", content=_IMAGE),
-    302: ResponseDoc("A redirect to the bucket, if `image_delivery` is `redirect`"),
-    304: ResponseDoc("The ETag of the image matches the `If-None-Match` header"),
-    404: ResponseDoc("1203 the image does not exist or has expired", ErrorOut),
-    416: ResponseDoc("The image does not contain the range that the `Range` header requests"),
-    500: ERRORS[500],
-    503: ERRORS[503],
-}
-SIGNATURE = (Parameter("query", "expires", default=""), Parameter("query", "signature", default=""))
+_BYTES: Json = {"schema": {"type": "string", "format": "binary"}}
+# many code generators do not support media types such as image/png, but all of them support application/octet-stream
+_IMAGE = dict.fromkeys((*EXTENSIONS, "application/octet-stream"), _BYTES)
+_REFERENCE = dict.fromkeys((*EXTENSIONS, "image/avif", "application/octet-stream"), _BYTES)
+_GONE = error_doc(
+    "ImageGone",
+    "1203 the image does not exist or has expired, or the signature of the URL is wrong",
+    image=(1203, "the image does not exist or has expired"),
+)
+
+
+def _responses(content: Mapping[str, Json]) -> dict[int, ResponseDoc]:
+    return {
+        200: ResponseDoc("The image. Clients need not support `application/octet-stream`", content=content),
+        206: ResponseDoc("The part of the image that the `Range` header requests", content=content),
+        304: ResponseDoc("The ETag of the image matches the `If-None-Match` header"),
+        404: _GONE,
+        416: ResponseDoc("The image does not contain the range that the `Range` header requests"),
+        500: ERRORS[500],
+        503: ERRORS[503],
+    }
+
+
+RESPONSES = _responses(_IMAGE) | {302: ResponseDoc("A redirect to the bucket, if `image_delivery` is `redirect`")}
+REFERENCE_RESPONSES = _responses(_REFERENCE)
+PATH = Parameter("path", "path", "The path of a URL that a response contains")
+SIGNATURE = (
+    Parameter("query", "expires", "The end of the URL's validity, as a Unix time in seconds", required=True),
+    Parameter("query", "signature", "The signature of the URL", required=True),
+)
 
 
 async def get_image(context: ApiContext, request: Request) -> Response:

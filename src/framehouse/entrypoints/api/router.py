@@ -15,6 +15,10 @@ _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _MAX_COMPARED_CHARACTERS = 100
 
 
+Handler = Callable[[ApiContext, Request], Awaitable[ASGIApp]]
+"""The function of an endpoint."""
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One row of the table in endpoint_table.py.
@@ -28,7 +32,7 @@ class Endpoint:
 
     method: str
     path: str
-    handler: Callable[[ApiContext, Request], Awaitable[ASGIApp]]
+    handler: Handler
     operation: str
     documentation: Operation | None = None
     prefixed: bool = True

@@ -9,14 +9,19 @@ from framehouse.adapters.postgres import account_store
 from framehouse.domain.account import DEFAULT_CONCURRENCY, Account
 from framehouse.domain.errors import Refused
 from framehouse.domain.field_reader import quoted
+from framehouse.entrypoints.api.admin.admin_limits import (
+    MAX_CONCURRENCY,
+    MAX_MODELS,
+    MAX_OVERLAP_HOURS,
+    MAX_UNITS,
+    MAX_WEIGHT,
+    MIN_WEIGHT,
+)
 from framehouse.entrypoints.api.admin.admin_requests import AdminFields, authenticate_operator, read_body, read_query
 from framehouse.entrypoints.api.context import ApiContext
 from framehouse.entrypoints.api.envelope import success
 from framehouse.pipeline import delete_account as pipeline
 from framehouse.pipeline.operator_json import account_json, key_json
-
-_MAX_CONCURRENCY, _MAX_UNITS, _MAX_MODELS = 1_000_000, 10**15, 1000
-_MAX_OVERLAP_HOURS = 24 * 30
 
 
 async def list_accounts(context: ApiContext, request: Request) -> Response:
@@ -87,7 +92,7 @@ async def rotate_secret(context: ApiContext, request: Request) -> Response:
     actor = await authenticate_operator(context, request)
     fields = await read_body(context, request)
     name = fields.required_text("account")
-    hours = fields.number("overlap_hours", 0, _MAX_OVERLAP_HOURS)
+    hours = fields.number("overlap_hours", 0, MAX_OVERLAP_HOURS)
     fields.done()
     overlap = timedelta(hours=24 if hours is None else hours)
     secret = await account_store.rotate_secret(context.db, name, overlap, actor=actor)
@@ -111,7 +116,7 @@ async def create_key(context: ApiContext, request: Request) -> Response:
     fields = await read_body(context, request)
     name = fields.required_text("account")
     jwt = fields.boolean("jwt")
-    models = fields.strings("models", max_entries=_MAX_MODELS)
+    models = fields.strings("models", max_entries=MAX_MODELS)
     for model in models or ():
         if context.registry.model(model) is None:
             fields.reader.add_problem("models", f"contains {quoted(model)}, which is not a configured model")
@@ -141,9 +146,9 @@ async def revoke_key(context: ApiContext, request: Request) -> Response:
 def _limits(fields: AdminFields) -> tuple[int | None, float | None, int | None]:
     """Return the fields `concurrency`, `weight` and `units_limit`. An absent field is None."""
     return (
-        fields.integer("concurrency", 0, _MAX_CONCURRENCY),
-        fields.number("weight", 0.01, 100),
-        fields.integer("units_limit", 0, _MAX_UNITS),
+        fields.integer("concurrency", 0, MAX_CONCURRENCY),
+        fields.number("weight", MIN_WEIGHT, MAX_WEIGHT),
+        fields.integer("units_limit", 0, MAX_UNITS),
     )
 
 

@@ -12,6 +12,13 @@ from framehouse.adapters.postgres.route_controls import RouteAction
 from framehouse.domain.errors import Refused
 from framehouse.domain.field_reader import quoted
 from framehouse.domain.task import read_task_id
+from framehouse.entrypoints.api.admin.admin_limits import (
+    DEFAULT_CHANGES,
+    DEFAULT_TASKS,
+    MAX_CHANGES,
+    MAX_HOURS,
+    MAX_TASKS,
+)
 from framehouse.entrypoints.api.admin.admin_requests import AdminFields, authenticate_operator, read_body, read_query
 from framehouse.entrypoints.api.context import ApiContext
 from framehouse.entrypoints.api.envelope import success
@@ -20,8 +27,6 @@ from framehouse.pipeline.operator_json import change_json, failed_task_json, ret
 from framehouse.pipeline.retry_tasks import retry_tasks
 
 _ACTIONS = ("pause", "drain", "resume")
-_MAX_TASKS, _DEFAULT_TASKS = 10_000, 100
-_MAX_HOURS = 24 * 365 * 10
 
 
 async def list_routes(context: ApiContext, request: Request) -> Response:
@@ -52,9 +57,9 @@ async def control_routes(context: ApiContext, request: Request) -> Response:
 async def list_failed(context: ApiContext, request: Request) -> Response:
     await authenticate_operator(context, request)
     fields = read_query(request)
-    tasks, limit = _filter(fields), fields.integer("limit", 1, _MAX_TASKS)
+    tasks, limit = _filter(fields), fields.integer("limit", 1, MAX_TASKS)
     fields.done()
-    found = await list_failed_tasks(context.db, tasks, limit=limit or _DEFAULT_TASKS)
+    found = await list_failed_tasks(context.db, tasks, limit=limit or DEFAULT_TASKS)
     return success(request, [failed_task_json(task) for task in found])
 
 
@@ -62,8 +67,8 @@ async def retry(context: ApiContext, request: Request) -> Response:
     """Return failed tasks to the queue. The body contains either `task_ids`, or conditions for the tasks."""
     actor = await authenticate_operator(context, request)
     fields = await read_body(context, request)
-    ids = fields.strings("task_ids", max_entries=_MAX_TASKS)
-    tasks, limit = _filter(fields), fields.integer("limit", 1, _MAX_TASKS)
+    ids = fields.strings("task_ids", max_entries=MAX_TASKS)
+    tasks, limit = _filter(fields), fields.integer("limit", 1, MAX_TASKS)
     dry_run = bool(fields.boolean("dry_run"))
     if ids is not None:
         task_ids = [read_task_id(id) for id in ids]
@@ -76,7 +81,7 @@ async def retry(context: ApiContext, request: Request) -> Response:
         tasks = FailedTaskFilter(task_ids=tuple(id for id in task_ids if id))
     fields.done()
     report = await retry_tasks(
-        context.db, context.registry, tasks, limit=limit or _MAX_TASKS, actor=actor, dry_run=dry_run
+        context.db, context.registry, tasks, limit=limit or MAX_TASKS, actor=actor, dry_run=dry_run
     )
     return success(request, retry_json(report, dry_run=dry_run))
 
@@ -85,18 +90,18 @@ async def list_audit_log(context: ApiContext, request: Request) -> Response:
     """List changes, newest first. To get the next page, send the smallest id as `before`."""
     await authenticate_operator(context, request)
     fields = read_query(request)
-    limit, before = fields.integer("limit", 1, 1000), fields.integer("before", 1, 2**62)
+    limit, before = fields.integer("limit", 1, MAX_CHANGES), fields.integer("before", 1, 2**62)
     since, action, subject = fields.time("from"), fields.text("action"), fields.text("subject")
     fields.done()
     changes = await list_changes(
-        context.db, limit=limit or 100, before=before, since=since, action=action, subject=subject
+        context.db, limit=limit or DEFAULT_CHANGES, before=before, since=since, action=action, subject=subject
     )
     return success(request, [change_json(change) for change in changes])
 
 
 def _filter(fields: AdminFields) -> FailedTaskFilter:
     """Read the conditions for failed tasks. The default of `hours` is 24."""
-    hours = fields.number("hours", 0, _MAX_HOURS)
+    hours = fields.number("hours", 0, MAX_HOURS)
     since = datetime.now(UTC) - timedelta(hours=24 if hours is None else hours)
     return FailedTaskFilter(
         fields.text("account"), fields.text("model", max_characters=200), fields.text("reason"), since

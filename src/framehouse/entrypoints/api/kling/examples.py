@@ -107,3 +107,127 @@ VERIFY_IMAGE = {
 CREATE_UPLOAD = {
     "png": {"summary": "A PNG file", "value": {"file_name": "bag.png", "content_type": "image/png"}},
 }
+
+TASK_ID = "019a3c5e-7c1a-7b1e-9d55-3f2f6f0c9a11"
+_IMAGE_URL = f"http://127.0.0.1:8000/images/{TASK_ID}/0.png?expires=1797984000&signature=9f2c"
+_CREATED_AT, _UPDATED_AT = 1795392000000, 1795392012000
+_NO_BALANCE = {"quota": "0", "list_price": "0"}
+ACCEPTED = {
+    "task_id": TASK_ID,
+    "task_info": {},
+    "task_status": "submitted",
+    "created_at": _CREATED_AT,
+    "updated_at": _CREATED_AT,
+}
+_STORED_TASK = ACCEPTED | {
+    "task_status": "succeed",
+    "updated_at": _UPDATED_AT,
+    "task_status_msg": "",
+    "watermark_info": {"enabled": False},
+    "final_unit_deduction": "8",
+    "final_balance_deduction": _NO_BALANCE,
+}
+_IMAGES = [{"index": 0, "url": _IMAGE_URL}]
+OMNI_IMAGE = _STORED_TASK | {"task_result": {"result_type": "single", "images": _IMAGES, "series_images": []}}
+GENERATION = _STORED_TASK | {"task_result": {"images": _IMAGES}}
+ANY_TASK = OMNI_IMAGE | {"kind": "omni-image"}
+DELIVERY = {
+    "id": "019a3c5e-9f00-7c41-8a0e-0d8f1d6c2b34",
+    "task_status": "succeed",
+    "url": "https://example.com/callbacks",
+    "state": "delivered",
+    "tries": 1,
+    "last_code": 200,
+    "last_error": "",
+    "created_at": _UPDATED_AT,
+    "tried_at": _UPDATED_AT + 40,
+    "next_try_at": None,
+}
+ELEMENT_TASK = ACCEPTED | {
+    "task_status": "succeed",
+    "updated_at": _UPDATED_AT,
+    "task_status_msg": "",
+    "final_unit_deduction": "0",
+    "final_balance_deduction": _NO_BALANCE,
+    "task_result": {
+        "elements": [
+            {
+                "element_id": 1099511627776,
+                "element_name": "Red bag",
+                "element_description": "A red leather bag with a brass clasp",
+                "reference_type": "image_refer",
+                "element_image_list": {
+                    "frontal_image": "http://127.0.0.1:8000/references/5feceb66?signature=1c4b",
+                    "refer_images": [],
+                },
+                "element_video_list": {},
+                "element_voice_info": {},
+                "tag_list": [{"id": "o_104", "name": "Item", "description": "props and objects"}],
+                "owned_by": "1",
+                "status": "succeed",
+            }
+        ]
+    },
+}
+DELETED_ELEMENT = {"task_id": TASK_ID, "task_status": "succeed"}
+ACCOUNT = {
+    "account": "acme",
+    "concurrency": {"used": 2, "allowed": 20},
+    "units": {"used": 1240, "reserved": 16, "limit": None},
+    "keys": [{"prefix": "fh_Ab12Cd34", "kind": "bearer", "models": None, "created_at": _CREATED_AT}],
+}
+COSTS = {
+    "code": 0,
+    "msg": "SUCCEED",
+    "resource_pack_subscribe_infos": [
+        {
+            "resource_pack_name": "acme",
+            "resource_pack_id": "account-2",
+            "resource_pack_type": "decreasing_total",
+            "total_quantity": 10000,
+            "remaining_quantity": 8760,
+            "purchase_time": _CREATED_AT,
+            "effective_time": _CREATED_AT,
+            "invalid_time": 4102444800000,
+            "status": "online",
+        }
+    ],
+}
+CHARGES = {
+    "result": {
+        "detail": [
+            {
+                "package_id": "account-2",
+                "package_name": "acme",
+                "product_type": "image",
+                "task_id": TASK_ID,
+                "api_key_name": "fh_Ab12Cd34",
+                "product_function": "omni-image",
+                "model_name": "kling-v3-omni",
+                "resolution": "1k",
+                "deduction_time": _UPDATED_AT,
+                "unit_before_deduction": 8768,
+                "deduction_amount": 8,
+                "unit_after_deduction": 8760,
+            }
+        ],
+        "count": 1,
+    },
+    "next_cursor": "",
+    "has_more": False,
+}
+COMFYUI_UPLOAD = {
+    "upload_url": f"http://127.0.0.1:8000/uploads/put/2/{TASK_ID}?expires=1795395600&signature=77ab",
+    "download_url": f"http://127.0.0.1:8000/uploads/2/{TASK_ID}?expires=1795478400&signature=5d0e",
+}
+UPLOAD = COMFYUI_UPLOAD | {"expires_at": 1795395600000}
+VERIFICATION = {
+    "verdict": "made_here",
+    "made_here": True,
+    "altered": False,
+    "evidence": "signature",
+    "sentences": ["This image was made here."],
+    "model": "kling-v3-omni",
+    "task_id": TASK_ID,
+    "image_index": 0,
+}

@@ -1,16 +1,25 @@
 """The endpoints of the Kling dialect."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from pydantic import BaseModel
 
+from framehouse.domain.billing import MAX_MS
 from framehouse.domain.task_kind import TASK_PATHS, TaskKind
 from framehouse.entrypoints.api.documentation import BodySchema, Json, Operation, Parameter
 from framehouse.entrypoints.api.kling import account_endpoints, element_endpoints, examples
 from framehouse.entrypoints.api.kling.billing_schemas import ChargeRequest, ChargesOut, CostsOut
-from framehouse.entrypoints.api.kling.parameters import IDEMPOTENCY_KEY, INCLUDE, PAGE, PREFER, PRIORITY, WAIT
-from framehouse.entrypoints.api.kling.responses import ERRORS, ID_ERRORS, READ_ERRORS, SAVE_ERRORS, success_of
+from framehouse.entrypoints.api.kling.parameters import (
+    ELEMENT_ID,
+    IDEMPOTENCY_KEY,
+    INCLUDE,
+    PAGE,
+    PREFER,
+    PRIORITY,
+    WAIT,
+)
+from framehouse.entrypoints.api.kling.responses import ERRORS, ID_ERRORS, READ_ERRORS, REPLAYED, SAVE_ERRORS, success_of
 from framehouse.entrypoints.api.kling.schemas import (
     Accepted,
     AccountOut,
@@ -35,6 +44,9 @@ from framehouse.entrypoints.api.router import Endpoint
 _ELEMENTS, _OLD_ELEMENTS = "/v1/general/advanced-custom-elements", "/v1/general/custom-elements"
 _PRESETS, _OLD_PRESETS = "/v1/general/advanced-presets-elements", "/v1/general/presets-elements"
 _DELETE, _OLD_DELETE = "/v1/general/delete-elements", "/v1/general/delete-advanced-elements"
+
+
+_TIME: Json = {"type": "integer", "minimum": 0, "maximum": MAX_MS}
 
 
 def _links(*names: str, id: str) -> dict[str, Json]:
@@ -69,10 +81,18 @@ class _TaskDocs:
     body: type[BaseModel]
     examples: Mapping[str, Json]
     task: type[BaseModel] = GenerationOut
+    example: Json = field(default_factory=lambda: examples.GENERATION)
 
 
 _TASKS: dict[TaskKind, _TaskDocs] = {
-    "omni-image": _TaskDocs("task", "Create a task", OmniImageRequest, examples.CREATE_TASK, TaskOut),
+    "omni-image": _TaskDocs(
+        "task",
+        "Generate images or a series from a prompt, reference images and elements",
+        OmniImageRequest,
+        examples.CREATE_TASK,
+        TaskOut,
+        examples.OMNI_IMAGE,
+    ),
     "generations": _TaskDocs(
         "generation", "Generate images from a prompt", GenerationRequest, examples.CREATE_GENERATION
     ),
@@ -87,8 +107,6 @@ _TASKS: dict[TaskKind, _TaskDocs] = {
 def _task_endpoints(kind: TaskKind, docs: _TaskDocs) -> Iterator[Endpoint]:
     path, noun, endpoints = TASK_PATHS[kind], docs.noun, TaskEndpoints(kind)
     get, cancel, callbacks = f"get_{noun}", f"cancel_{noun}", f"list_{noun}_callbacks"
-    if kind == "omni-image":
-        callbacks = "list_callbacks"
     yield Endpoint(
         "POST",
         path,
@@ -97,19 +115,19 @@ def _task_endpoints(kind: TaskKind, docs: _TaskDocs) -> Iterator[Endpoint]:
         Operation(
             "tasks",
             docs.create,
-            success_of(Envelope[Accepted], ERRORS),
+            success_of(Envelope[Accepted], ERRORS, examples.ACCEPTED, REPLAYED),
             parameters=(IDEMPOTENCY_KEY, PRIORITY),
             body=BodySchema(docs.body, docs.examples),
             links=_links(get, cancel, callbacks, id="/task_id"),
         ),
     )
-    yield from _stored_task_endpoints(path, noun, endpoints, docs.task, callbacks)
+    yield from _stored_task_endpoints(path, noun, endpoints, docs.task, docs.example)
 
 
 def _stored_task_endpoints(
-    path: str, noun: str, endpoints: TaskEndpoints, task: type[BaseModel], callbacks: str
+    path: str, noun: str, endpoints: TaskEndpoints, task: type[BaseModel], example: Json
 ) -> Iterator[Endpoint]:
-    get, cancel = f"get_{noun}", f"cancel_{noun}"
+    get, cancel, callbacks = f"get_{noun}", f"cancel_{noun}", f"list_{noun}_callbacks"
     yield Endpoint(
         "GET",
         path,
@@ -118,7 +136,7 @@ def _stored_task_endpoints(
         Operation(
             "tasks",
             "List tasks, newest first",
-            success_of(Envelope[list[task]], READ_ERRORS),  # type: ignore[valid-type]
+            success_of(Envelope[list[task]], READ_ERRORS, [example]),  # type: ignore[valid-type]
             parameters=(*PAGE, INCLUDE),
             links=_links(get, cancel, id="/0/task_id"),
         ),
@@ -131,7 +149,7 @@ def _stored_task_endpoints(
         Operation(
             "tasks",
             "List the callback messages of a task and their delivery states, newest first",
-            success_of(Envelope[list[DeliveryOut]], ID_ERRORS),
+            success_of(Envelope[list[DeliveryOut]], ID_ERRORS, [examples.DELIVERY]),
         ),
     )
     yield Endpoint(
@@ -142,7 +160,7 @@ def _stored_task_endpoints(
         Operation(
             "tasks",
             "Get a task by its task id or external id",
-            success_of(Envelope[task], ID_ERRORS),  # type: ignore[valid-type]
+            success_of(Envelope[task], ID_ERRORS, example),  # type: ignore[valid-type]
             parameters=(WAIT, INCLUDE, PREFER),
             links=_links(cancel, callbacks, id="/task_id"),
         ),
@@ -155,7 +173,7 @@ def _stored_task_endpoints(
         Operation(
             "tasks",
             "Cancel a task that has not ended, and release its quota and its units",
-            success_of(Envelope[task], ID_ERRORS),  # type: ignore[valid-type]
+            success_of(Envelope[task], ID_ERRORS, example),  # type: ignore[valid-type]
             links=_links(get, id="/task_id"),
         ),
     )
@@ -163,7 +181,7 @@ def _stored_task_endpoints(
 
 _TASK_ENDPOINTS = (
     *(endpoint for kind, docs in _TASKS.items() for endpoint in _task_endpoints(kind, docs)),
-    *_stored_task_endpoints("/v1/tasks", "any_task", TaskEndpoints(None), AnyTaskOut, "list_any_task_callbacks"),
+    *_stored_task_endpoints("/v1/tasks", "any_task", TaskEndpoints(None), AnyTaskOut, examples.ANY_TASK),
 )
 
 _CREATE_ELEMENT = Endpoint(
@@ -174,7 +192,7 @@ _CREATE_ELEMENT = Endpoint(
     Operation(
         "elements",
         "Create an element",
-        success_of(Envelope[Accepted], SAVE_ERRORS),
+        success_of(Envelope[Accepted], SAVE_ERRORS, examples.ACCEPTED, REPLAYED),
         parameters=(IDEMPOTENCY_KEY,),
         body=BodySchema(CreateElementRequest, examples.CREATE_ELEMENT),
         links=_links("get_element", id="/task_id"),
@@ -188,7 +206,7 @@ _LIST_ELEMENTS = Endpoint(
     Operation(
         "elements",
         "List the account's own elements, newest first",
-        success_of(Envelope[list[ElementTaskOut]], READ_ERRORS),
+        success_of(Envelope[list[ElementTaskOut]], READ_ERRORS, [examples.ELEMENT_TASK]),
         parameters=PAGE,
         links=_element_links("/0"),
     ),
@@ -201,7 +219,7 @@ _LIST_PRESETS = Endpoint(
     Operation(
         "elements",
         "List the preset elements",
-        success_of(Envelope[list[ElementTaskOut]], READ_ERRORS),
+        success_of(Envelope[list[ElementTaskOut]], READ_ERRORS, [examples.ELEMENT_TASK]),
         parameters=PAGE,
     ),
 )
@@ -213,7 +231,7 @@ _DELETE_ELEMENT = Endpoint(
     Operation(
         "elements",
         "Delete one of the account's own elements",
-        success_of(Envelope[DeletedOut], SAVE_ERRORS),
+        success_of(Envelope[DeletedOut], SAVE_ERRORS, examples.DELETED_ELEMENT),
         body=BodySchema(DeleteElementRequest, examples.DELETE_ELEMENT),
     ),
 )
@@ -225,7 +243,8 @@ _GET_ELEMENT = Endpoint(
     Operation(
         "elements",
         "Get an element by its task id, external id or element id",
-        success_of(Envelope[ElementTaskOut], ID_ERRORS),
+        success_of(Envelope[ElementTaskOut], ID_ERRORS, examples.ELEMENT_TASK),
+        parameters=(ELEMENT_ID,),
         links=_element_links(""),
     ),
 )
@@ -238,8 +257,12 @@ _ACCOUNT_ENDPOINT = Endpoint(
     Operation(
         "account",
         "Get the caller's account: its concurrency, its units, and the prefixes of its keys",
-        success_of(Envelope[AccountOut], {status: READ_ERRORS[status] for status in (401, 429, 500, 503)}),
-        operation_id="account_kling_v1_account_get",
+        success_of(
+            Envelope[AccountOut],
+            {status: READ_ERRORS[status] for status in (401, 429, 500, 503)},
+            examples.ACCOUNT,
+        ),
+        operation_id="get_account",
     ),
 )
 
@@ -252,11 +275,21 @@ _BILLING_ENDPOINTS = (
         Operation(
             "account",
             "Get the resource pack of the caller's account",
-            success_of(Envelope[CostsOut], READ_ERRORS),
+            success_of(Envelope[CostsOut], READ_ERRORS, examples.COSTS),
             parameters=(
-                Parameter("query", "start_time", "Unix time in milliseconds"),
-                Parameter("query", "end_time", "Unix time in milliseconds; units used after this time do not count"),
-                Parameter("query", "resource_pack_name", "The name of the pack, which is the name of the account"),
+                Parameter("query", "start_time", "Unix time in milliseconds", schema=_TIME),
+                Parameter(
+                    "query",
+                    "end_time",
+                    "Unix time in milliseconds; units used after this time do not count",
+                    schema=_TIME,
+                ),
+                Parameter(
+                    "query",
+                    "resource_pack_name",
+                    "The name of the pack, which is the name of the account; at most 1000 characters",
+                    schema={"maxLength": 1000},
+                ),
             ),
         ),
     ),
@@ -268,7 +301,7 @@ _BILLING_ENDPOINTS = (
         Operation(
             "account",
             "List the charges of the caller's account, newest first",
-            success_of(Envelope[ChargesOut], SAVE_ERRORS),
+            success_of(Envelope[ChargesOut], SAVE_ERRORS, examples.CHARGES),
             body=BodySchema(ChargeRequest, examples.LIST_CHARGES),
         ),
     ),

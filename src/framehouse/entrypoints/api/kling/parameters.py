@@ -6,6 +6,7 @@ from starlette.requests import Request
 
 from framehouse.domain.errors import Refused, refused_fields
 from framehouse.domain.field_reader import quoted, read_int
+from framehouse.entrypoints.api.context import MAX_KEY_CHARACTERS
 from framehouse.entrypoints.api.documentation import Parameter
 from framehouse.entrypoints.api.request_headers import find_header
 
@@ -15,32 +16,62 @@ _MAX_WAIT_S = 60
 IDEMPOTENCY_KEY = Parameter(
     "header",
     "Idempotency-Key",
-    "If a request with the same key and body is repeated within 24 hours, the response contains the task that the "
-    "first request created",
+    "Extension: your own key for this request, with at most 255 characters. If a request with the same key and body is "
+    "repeated within 24 hours, the response contains the task that the first request created",
+    schema={"maxLength": MAX_KEY_CHARACTERS, "examples": ["9f0c2c3e-4c1d-4d0c-a3d5-6f4c1f3c0f55"]},
 )
 PRIORITY = Parameter(
     "header",
     "X-Framehouse-Priority",
-    "Extension: `low` or `normal`. A task with low priority is generated when no task with normal priority waits",
+    "Extension: a task with the priority `low` is generated when no task with the priority `normal` waits",
     default="normal",
+    schema={"enum": ["low", "normal"]},
 )
 PAGE = (
-    Parameter("query", "pageNum", f"1 to {MAX_PAGE}", default="1"),
-    Parameter("query", "pageSize", f"1 to {MAX_PAGE_SIZE}", default=str(_PAGE_SIZE)),
+    Parameter(
+        "query",
+        "pageNum",
+        f"The number of the page, from 1 to {MAX_PAGE}",
+        default="1",
+        schema={"type": "integer", "minimum": 1, "maximum": MAX_PAGE},
+    ),
+    Parameter(
+        "query",
+        "pageSize",
+        f"The number of entries per page, from 1 to {MAX_PAGE_SIZE}",
+        default=str(_PAGE_SIZE),
+        schema={"type": "integer", "minimum": 1, "maximum": MAX_PAGE_SIZE},
+    ),
 )
 WAIT = Parameter(
     "query",
     "wait",
-    f"Extension: the response is sent when the task ends, or after this number of seconds (at most {_MAX_WAIT_S})",
+    "Extension: the response is sent when the task ends, or after this number of seconds. "
+    f"Values greater than {_MAX_WAIT_S} are treated as {_MAX_WAIT_S}",
+    schema={"type": "integer", "minimum": 0, "examples": [30]},
 )
-PREFER = Parameter("header", "prefer", "`Prefer: wait=30` has the same effect as the parameter `wait=30`")
+PREFER = Parameter(
+    "header",
+    "prefer",
+    "Extension: `Prefer: wait=30` has the same effect as the parameter `wait=30`",
+    schema={"examples": ["wait=30"]},
+)
 INCLUDE = Parameter(
     "query",
     "include",
     "Extension: additional fields of the response. `request` adds the request of a task. `pictures` adds the images "
     "that are already generated. `previews` adds `preview_url` and `thumb_hash` to each image. A list such as "
     "`request,pictures,previews` adds several fields",
+    schema={"examples": ["request,previews"]},
 )
+REQUEST_ID = Parameter(
+    "header",
+    "X-Request-Id",
+    "Extension: your own id for the request, with 1 to 128 characters: letters, digits, `.`, `_` and `-`. The response "
+    "and the log of the server contain this id",
+    schema={"pattern": "^[A-Za-z0-9._-]{1,128}$"},
+)
+ELEMENT_ID = Parameter("path", "id", "The task id, the external id or the element id of an element")
 
 
 def read_page(request: Request) -> tuple[int, int]:

@@ -22,7 +22,7 @@ _COMMENT = b": the task continues\n\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class WaitingRequest:
     """A request that waits for its task. `edit` is true for the endpoint `images/edits`."""
 
     context: ApiContext
@@ -32,7 +32,7 @@ class Wait:
     edit: bool
 
 
-async def json_pieces(wait: Wait, *, urls: bool, repeats: bool) -> AsyncGenerator[bytes]:
+async def json_pieces(wait: WaitingRequest, *, urls: bool, repeats: bool) -> AsyncGenerator[bytes]:
     """Yield the JSON object with the images. While the client waits, yield a space every ten seconds.
 
     JSON allows spaces before an object. After the first space, the status of the response is 200. If the task then
@@ -59,7 +59,7 @@ async def json_pieces(wait: Wait, *, urls: bool, repeats: bool) -> AsyncGenerato
         yield piece
 
 
-async def event_pieces(wait: Wait) -> AsyncGenerator[bytes]:
+async def event_pieces(wait: WaitingRequest) -> AsyncGenerator[bytes]:
     """Yield the events of a stream: the progress, and each image as soon as it is finished.
 
     If the task fails, the last event is an error. Raises Refused as `follow_task` does.

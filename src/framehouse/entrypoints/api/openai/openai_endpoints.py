@@ -10,7 +10,7 @@ from framehouse.adapters.postgres.task_store import TaskQuery, expire_key_soon
 from framehouse.domain.account import Caller
 from framehouse.domain.errors import Refused
 from framehouse.domain.model import Model
-from framehouse.domain.openai_request import Delivery, offers_images, read_openai_request, request_digest
+from framehouse.domain.openai_request import ImageDelivery, offers_images, read_openai_request, request_digest
 from framehouse.domain.task import Task, Ticket
 from framehouse.entrypoints.api.context import CREATED_TASK, ApiContext, check_idempotency_key
 from framehouse.entrypoints.api.envelope import json_response, request_id_of
@@ -19,7 +19,7 @@ from framehouse.entrypoints.api.kling.parameters import (
     read_low_priority,
     read_wait,
 )
-from framehouse.entrypoints.api.openai.image_pieces import Wait, event_pieces, json_pieces
+from framehouse.entrypoints.api.openai.image_pieces import WaitingRequest, event_pieces, json_pieces
 from framehouse.entrypoints.api.openai.openai_body import read_fields
 from framehouse.entrypoints.api.openai.openai_json import task_object
 from framehouse.entrypoints.api.openai.pieces_response import PiecesResponse
@@ -72,7 +72,7 @@ async def _respond(
     request: Request,
     caller: Caller,
     ticket: Ticket,
-    delivery: Delivery,
+    delivery: ImageDelivery,
     *,
     edit: bool,
     chosen_key: str,
@@ -91,7 +91,7 @@ async def _respond(
     if delivery.asynchronous:
         task = await get_task(context, TaskQuery(caller.account_id, str(ticket.task_id)))
         return _json(request, task_object(task, context.links_for(request)), headers, status=202)
-    wait = Wait(context, request, caller.account_id, ticket, edit)
+    wait = WaitingRequest(context, request, caller.account_id, ticket, edit)
     if delivery.stream:
         return PiecesResponse(request, event_pieces(wait), "text/event-stream", headers, sent)
     pieces = json_pieces(wait, urls=delivery.urls, repeats=retry_count(request) is not None)

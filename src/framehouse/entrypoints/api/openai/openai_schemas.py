@@ -52,7 +52,9 @@ class GenerateImagesRequest(BaseModel):
         None, description=f"One of {', '.join(FORMATS)}; the default is a setting of the server"
     )
     output_compression: int | None = Field(None, ge=0, le=100, description="The quality of a JPEG or WebP file")
-    background: Literal["auto", "opaque"] | None = "auto"
+    background: Literal["auto", "opaque"] | None = Field(
+        "auto", description="`opaque` or `auto`, which have the same effect: transparent images are not supported"
+    )
     response_format: Literal["b64_json", "url"] | None = Field(
         "b64_json", description="Whether the response contains base64, or URLs that are valid for some time"
     )
@@ -98,69 +100,110 @@ class EditImagesRequest(GenerateImagesRequest):
 
 
 class GeneratedImageOut(BaseModel):
+    """A generated image."""
+
     b64_json: str | None = Field(None, description="The image file in base64")
     url: str | None = Field(None, description="The signed URL of the image")
 
 
 class GeneratedImagesOut(BaseModel):
+    """The generated images."""
+
     created: int = Field(description="Unix time in seconds")
     task_id: str | None = Field(None, description="Extension: the id of the task")
-    background: str | None = None
-    output_format: str | None = None
-    quality: str | None = None
+    background: str | None = Field(None, description="Always `opaque`")
+    output_format: str | None = Field(None, description="The format of the images: `png`, `jpeg` or `webp`")
+    quality: str | None = Field(None, description="The quality that stands for the resolution")
     size: str | None = Field(None, description="The size in pixels, such as `1024x1024`")
-    data: list[GeneratedImageOut]
+    data: list[GeneratedImageOut] = Field(description="The images")
 
 
 class OpenAIErrorDetail(BaseModel):
-    message: str
-    type: str
+    """An error in the form of OpenAI's API."""
+
+    message: str = Field(description="The problem, in English")
+    type: str = Field(description="The kind of the error, such as `invalid_request_error`")
     param: str | None = Field(description="The name of the field that is wrong")
-    code: str | None
+    code: str | None = Field(description="The code of the error, such as `invalid_value`")
 
 
 class OpenAIErrorOut(BaseModel):
-    error: OpenAIErrorDetail
+    """A response to a request that failed."""
+
+    error: OpenAIErrorDetail = Field(description="The error")
 
 
 class ImageTaskOut(BaseModel):
-    id: str
-    object: Literal["image.task"] = "image.task"
+    """A task that generates images."""
+
+    id: str = Field(description="The id of the task")
+    object: Literal["image.task"] = Field("image.task", description="Always `image.task`")
     created_at: int = Field(description="Unix time in seconds")
-    status: Literal["queued", "in_progress", "completed", "failed"]
-    model: str
-    progress: float = Field(ge=0, le=1)
+    status: Literal["queued", "in_progress", "completed", "failed"] = Field(description="The status of the task")
+    model: str = Field(description="The name of the model")
+    progress: float = Field(ge=0, le=1, description="The progress, from 0 to 1")
     units: int = Field(description="The units that were charged")
-    error: OpenAIErrorDetail | None
+    error: OpenAIErrorDetail | None = Field(description="The error of a failed task, otherwise null")
     result: GeneratedImagesOut | None = Field(description="The images, after the task has succeeded")
 
 
 class ModelOut(BaseModel):
-    id: str
-    object: Literal["model"] = "model"
-    created: int
-    owned_by: str
+    """A configured model."""
+
+    id: str = Field(description="The name of the model")
+    object: Literal["model"] = Field("model", description="Always `model`")
+    created: int = Field(description="Unix time in seconds")
+    owned_by: str = Field(description="Always `framehouse`")
 
 
 class ModelListOut(BaseModel):
-    object: Literal["list"] = "list"
-    data: list[ModelOut]
+    """The models that the key may use."""
+
+    object: Literal["list"] = Field("list", description="Always `list`")
+    data: list[ModelOut] = Field(description="The models")
 
 
 GENERATE_EXAMPLES: dict[str, dict[str, Any]] = {
-    "one image": {"value": {"model": "kling-v3-omni", "prompt": "A red fox in the snow", "size": "1536x1024"}},
-    "three images as URLs": {
-        "value": {"prompt": "A red fox in the snow", "n": 3, "aspect_ratio": "16:9", "response_format": "url"}
+    "one_image": {
+        "summary": "One image",
+        "value": {"model": "kling-v3-omni", "prompt": "A red fox in the snow", "size": "1536x1024"},
+    },
+    "three_images_as_URLs": {
+        "summary": "Three images as URLs",
+        "value": {"prompt": "A red fox in the snow", "n": 3, "aspect_ratio": "16:9", "response_format": "url"},
     },
     "asynchronous": {
+        "summary": "A task instead of images",
         "value": {
             "prompt": "A red fox in the snow",
             "quality": "high",
             "async": True,
             "callback_url": "https://example.org/hook",
-        }
+        },
     },
 }
 EDIT_EXAMPLES: dict[str, dict[str, Any]] = {
-    "an image at a URL": {"value": {"image": ["https://example.org/bag.png"], "prompt": "The bag on a beach"}},
+    "an_image_at_a_URL": {
+        "summary": "An image at a URL",
+        "value": {"image": ["https://example.org/bag.png"], "prompt": "The bag on a beach"},
+    },
 }
+
+_CREATED = 1795392000
+IMAGES: dict[str, Any] = {
+    "created": _CREATED,
+    "task_id": "019a3c5e-7c1a-7b1e-9d55-3f2f6f0c9a11",
+    "data": [{"b64_json": "iVBORw0KGgo…"}],
+}
+TASK: dict[str, Any] = {
+    "id": "019a3c5e-7c1a-7b1e-9d55-3f2f6f0c9a11",
+    "object": "image.task",
+    "created_at": _CREATED,
+    "status": "in_progress",
+    "model": "kling-v3-omni",
+    "progress": 0.4,
+    "units": 0,
+    "error": None,
+    "result": None,
+}
+MODEL: dict[str, Any] = {"id": "kling-v3-omni", "object": "model", "created": _CREATED, "owned_by": "framehouse"}
