@@ -152,7 +152,7 @@ LOCKING := uv pip compile -q --universal --python-version 3.11 --generate-hashes
 UPGRADE ?= --upgrade
 lock: ## Pin the newest versions that pyproject.toml allows, also for the image; UPGRADE= keeps the pinned versions
 	$(LOCKING) $(UPGRADE) --group dev pyproject.toml -o requirements.lock
-	$(LOCKING) --constraints requirements.lock pyproject.toml -o requirements-runtime.lock
+	$(LOCKING) --constraints requirements.lock --extra mcp pyproject.toml -o requirements-runtime.lock
 	$(LOCKING) --constraints requirements.lock --group build -o requirements-build.lock
 
 clean: ## Remove everything that make created, except out/ and the data folder

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from functools import cache, partial
@@ -26,6 +26,7 @@ from framehouse.entrypoints.api.error_responses import error_response, no_such_p
 from framehouse.entrypoints.api.health_endpoints import check_readiness
 from framehouse.entrypoints.api.image_verifier import ImageVerifier
 from framehouse.entrypoints.api.long_poll import LongPolls
+from framehouse.entrypoints.api.mcp_mount import McpMount
 from framehouse.entrypoints.api.metrics_endpoint import render_metrics
 from framehouse.entrypoints.api.openapi import make_document
 from framehouse.entrypoints.api.rate_limit import RateLimit
@@ -51,12 +52,14 @@ def build_api(
     allow_private: bool = False,
     worker_metrics: str = "",
     max_long_polls: int = 5000,
+    open_mcp: Callable[[], ASGIApp] | None = None,
 ) -> "Api":
     """Build the ASGI app. The calling code opens and closes the database.
 
     `allow_private` permits private addresses in the URLs of images to verify.
     `max_long_polls` is the maximum number of long polls that wait at the same time. `worker_metrics` is the URL of a
-    worker's metrics, or empty. The endpoint `/metrics` also exposes the metrics of this worker.
+    worker's metrics, or empty. The endpoint `/metrics` also exposes the metrics of this worker. `open_mcp` returns the
+    ASGI app for `/mcp`. It is called when the first message of an MCP client arrives.
     """
     prefix = CANONICAL_PREFIX if CANONICAL_PREFIX in path_prefixes else next(iter(path_prefixes), "")
     context = ApiContext(
@@ -76,6 +79,7 @@ def build_api(
         retention=retention,
         redirect_images=redirect_images,
         verifier=ImageVerifier(db, allow_private=allow_private),
+        mcp=McpMount(open_mcp, max_body_bytes=max_body_bytes),
     )
     metrics.create_api_series()
     return Api(context, Router(ENDPOINTS, path_prefixes))

@@ -14,6 +14,7 @@ from framehouse.entrypoints.api.image_endpoints import RESPONSES, SIGNATURE, get
 from framehouse.entrypoints.api.kling import examples, kling_endpoint_table
 from framehouse.entrypoints.api.kling.responses import SAVE_ERRORS, success_of
 from framehouse.entrypoints.api.kling.schemas import Envelope, UploadOut, UploadRequest, VerificationOut, VerifyRequest
+from framehouse.entrypoints.api.mcp_endpoint import serve_mcp
 from framehouse.entrypoints.api.router import Endpoint
 
 _JSON = ResponseDoc("Successful Response", content={"application/json": {"schema": {}}})
@@ -124,6 +125,7 @@ ENDPOINTS = (
     *_UPLOAD_ENDPOINTS,
     *_IMAGE_ENDPOINTS,
     Endpoint("POST", "/hasten/{batch}/{signature}", upstream_callback.wake_batch, "hasten", prefixed=False),
+    Endpoint("POST", "/mcp", serve_mcp, "mcp", prefixed=False),
     *_HEALTH_ENDPOINTS,
     *admin_endpoint_table.ENDPOINTS,
     *_BROWSER_ENDPOINTS,

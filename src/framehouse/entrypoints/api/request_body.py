@@ -128,6 +128,26 @@ class BodyReader:
             raise Refused(1200, "the body ended too early") from None
 
     @asynccontextmanager
+    async def read_whole(self, request: Request, *, account_id: int) -> AsyncIterator[bytes]:
+        """Read a JSON body into memory, without parsing it. Raises Refused (1200) as `read` does.
+
+        A large body occupies its slot until the `async with` block ends, which limits the use of memory.
+        """
+        self._check_headers(request)
+        stream, started, received = _decompressed(request), time.monotonic(), bytearray()
+        async with AsyncExitStack() as slots:
+            try:
+                while piece := await self._next(stream, started, len(received)):
+                    if len(received) <= LONG_BYTES < len(received) + len(piece):
+                        await slots.enter_async_context(self._large_slots.slot(account_id))
+                        started = time.monotonic()  # the time spent waiting for a slot must not count as slow sending
+                    received += piece
+                    self._check_size(len(received))
+            except ClientDisconnect:
+                raise Refused(1200, "the body ended too early") from None
+            yield bytes(received)
+
+    @asynccontextmanager
     async def read_file(self, request: Request, *, account_id: int, max_bytes: int) -> AsyncIterator[Content]:
         """Read a body that is a file. The temporary file exists until the `async with` block ends.
 

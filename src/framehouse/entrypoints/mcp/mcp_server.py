@@ -1,0 +1,91 @@
+"""The MCP server: its tools, resources and tasks, independent of the transport."""
+
+from typing import Any
+
+import mcp_types as types
+from mcp.server.lowlevel import Server
+from mcp.shared.exceptions import MCPError
+
+from framehouse import __version__
+from framehouse.entrypoints.mcp import element_resources
+from framehouse.entrypoints.mcp.protocol_tasks import add_tasks
+from framehouse.entrypoints.mcp.tool_arguments import read_arguments
+from framehouse.entrypoints.mcp.tool_call import Context, OpenClient, ToolCall
+from framehouse.entrypoints.mcp.tool_errors import ToolFailed
+from framehouse.entrypoints.mcp.tool_table import TOOLS, make_tools
+
+_INSTRUCTIONS = (
+    "Creates and expands images on a Framehouse server. create_images and expand_image create a task and wait for its "
+    "images. If a call is interrupted or its waiting time is over, the task continues on the server: call "
+    "wait_for_task with the task_id, and do not create the task again. Each image costs units of the user's account. "
+    "Saved elements (characters, products, scenes) are resources. Pass their ids to create_images to show the same "
+    "subject in several images."
+)
+
+
+class _Server(Server[Any]):
+    """A server that also declares the capability `tasks`, which the package does not support itself."""
+
+    def get_capabilities(self, *args: Any, **options: Any) -> types.ServerCapabilities:
+        capabilities = super().get_capabilities(*args, **options)
+        if options.get("protocol_version") is None:  # newer versions of the protocol have no such capability
+            capabilities.tasks = types.ServerTasksCapability(
+                list=types.TasksListCapability(),
+                cancel=types.TasksCancelCapability(),
+                requests=types.ServerTasksRequestsCapability(
+                    tools=types.TasksToolsCapability(call=types.TasksCallCapability())
+                ),
+            )
+        return capabilities
+
+
+def build_server(open_client: OpenClient, *, local_files: bool) -> Server[Any]:
+    """Return the server. `open_client` opens a client of the API for one message.
+
+    With `local_files`, image arguments may be paths of files on this machine.
+    """
+    tools = make_tools(local_files=local_files)
+
+    async def list_tools(_context: Context, _params: object) -> types.ListToolsResult:
+        return types.ListToolsResult(tools=tools)
+
+    async def call_tool(context: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
+        tool = TOOLS.get(params.name)
+        if tool is None:
+            message = f"there is no tool {params.name[:100]}; the tools are {', '.join(TOOLS)}"
+            raise MCPError(types.INVALID_PARAMS, message)
+        try:
+            arguments = read_arguments(tool.arguments, params.arguments or {})
+            async with open_client(context) as client:
+                return await tool.run(ToolCall(client, context, local_files), arguments)
+        except ToolFailed as error:
+            return types.CallToolResult(content=[types.TextContent(text=str(error))], is_error=True)
+
+    async def list_resources(
+        context: Context, params: types.PaginatedRequestParams | None
+    ) -> types.ListResourcesResult:
+        async with open_client(context) as client:
+            return await element_resources.list_elements(client, params.cursor if params else None)
+
+    async def list_templates(_context: Context, _params: object) -> types.ListResourceTemplatesResult:
+        return types.ListResourceTemplatesResult(resource_templates=[element_resources.TEMPLATE])
+
+    async def read_resource(context: Context, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
+        async with open_client(context) as client:
+            return await element_resources.read_element(client, params.uri)
+
+    server = _Server(
+        "framehouse",
+        version=__version__,
+        title="Framehouse",
+        instructions=_INSTRUCTIONS,
+        on_list_tools=list_tools,
+        on_call_tool=call_tool,
+        on_list_resources=list_resources,
+        on_list_resource_templates=list_templates,
+        on_read_resource=read_resource,
+    )
+    # The API traces its own requests, so the package's own spans are not needed.
+    server.middleware.clear()
+    add_tasks(server, open_client, local_files=local_files)
+    return server
