@@ -67,14 +67,14 @@ test-database: install ## Run the tests that query the database with Debian's Po
 	done
 
 lint: install ## Check format, lint, types and import contracts
-	@.venv/bin/ruff format --check src tests scripts bench fuzz
-	@.venv/bin/ruff check src tests scripts bench fuzz
+	@.venv/bin/ruff format --check src tests scripts bench fuzz clients
+	@.venv/bin/ruff check src tests scripts bench fuzz clients
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 
 check: lint test ## Run everything that CI runs: make lint and make test
 
-$(STAMP): requirements.lock pyproject.toml Makefile
+$(STAMP): requirements.lock pyproject.toml clients/python/pyproject.toml Makefile
 	@test -n "$(PYTHON)" || { echo "Framehouse needs Python 3.11 or newer, but it was not found. Install it, or run: make PYTHON=/path/to/python3.11"; exit 1; }
 	@UV=$$(command -v uv || true); \
 	case "$$(uv --version 2>/dev/null)" in *" 0."[0-7].*) UV= ;; esac; \
@@ -94,7 +94,7 @@ $(STAMP): requirements.lock pyproject.toml Makefile
 	{ $$UV pip sync -q --python .venv/bin/python --require-hashes requirements.lock \
 		|| { echo "Trying again with the system's certificates"; \
 			UV_SYSTEM_CERTS=1 $$UV pip sync -q --python .venv/bin/python --require-hashes requirements.lock; }; } && \
-	$$UV pip install -q --python .venv/bin/python --no-deps --no-build-isolation -e .
+	$$UV pip install -q --python .venv/bin/python --no-deps --no-build-isolation -e . -e clients/python
 	@touch $(STAMP)
 
 screenshots: install ## Take screenshots of the console in both themes and languages, into out/console and docs/images

@@ -23,9 +23,14 @@ DEFAULT_HEADERS = {
     b"referrer-policy": b"no-referrer",
     b"content-security-policy": b"default-src 'none'; base-uri 'none'; frame-ancestors 'none'",
     b"cache-control": b"no-store",
+    b"x-framehouse": b"1",
 }
 """The default headers of all responses. Responses with images, the console or the docs override some of the headers
-with less strict values."""
+with less strict values.
+
+`X-Framehouse` shows clients that the server recognizes repeated requests by their `Idempotency-Key`: Kling and its
+resellers ignore that header, so a client must not repeat a request to them (docs/adr/0026).
+"""
 DEFAULT_HEADER_LIST = list(DEFAULT_HEADERS.items())
 CODE = "framehouse.code"
 """The key in a request's scope for the error code of the response. The scope of a successful request does not contain
