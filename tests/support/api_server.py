@@ -90,7 +90,9 @@ async def serving(
         "max_body_bytes": 150_000_000,
         "open_mcp": lambda: open_mcp_app(app),
     }
-    app = build_api(db=deployment.db, storage=deployment.storage, registry=deployment.registry, **(settings | options))
+    app: ASGIApp = build_api(
+        db=deployment.db, storage=deployment.storage, registry=deployment.registry, **(settings | options)
+    )
     listening = socket.create_server(("127.0.0.1", 0))
     # uvloop sets this option. asyncio does not, and every answer on a reused connection would be 40 ms late
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -5,14 +5,14 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import httpx
 import httpx2
-from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult, ImageContent, ResourceLink, TextContent
 
+from mcp import Client
 from tests.support.api_server import Api
 
-LEGACY, MODERN = "legacy", "2026-07-28"
-"""The modes of a client: with the handshake of the versions up to 2025-11-25, and without a handshake."""
+LEGACY, MODERN = "legacy", "auto"
+"""The modes of a client: with the handshake of the versions up to 2025-11-25, and without it, as in 2026-07-28."""
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, Unpack
+from typing import Any, Concatenate, Literal, ParamSpec, Self, Unpack
 
 import httpx
 
@@ -33,6 +33,7 @@ from framehouse_client.task_view import TaskView
 from framehouse_client.transport import ERRORS, MAX_REDIRECTS, arguments, no_response, response_of
 
 Content = bytes
+P = ParamSpec("P")
 
 
 class AsyncClient:
@@ -47,7 +48,8 @@ class AsyncClient:
     replace `key` for servers that require JWTs. A URL without a path, such as `http://127.0.0.1:8000`, gets the path
     `/kling`, except for Kling's own hosts.
 
-    Temporary errors are retried for `retry_s` seconds. All methods raise FramehouseError or one of its subclasses.
+    Temporary errors are retried for `retry_s` seconds. `transport` replaces the network, for example to send the
+    requests to an ASGI app. All methods raise FramehouseError or one of its subclasses.
     """
 
     def __init__(
@@ -58,9 +60,10 @@ class AsyncClient:
         access_key: str | None = None,
         secret_key: str | None = None,
         retry_s: float = 120.0,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._connection = open_connection(url, key, access_key, secret_key, retry_s)
-        self._runner = _Runner(self._connection)
+        self._runner = _Runner(self._connection, transport)
         self.elements = AsyncElements(self._runner)
 
     async def create(
@@ -177,6 +180,10 @@ class AsyncClient:
     async def account(self) -> Account:
         """Return the account of the key: its limits and what it has used. Only Framehouse has this endpoint."""
         return await self._runner.run(account_steps.get_account(self._connection))
+
+    async def run(self, step: Callable[Concatenate[Connection, P], Steps[T]], *args: P.args, **options: P.kwargs) -> T:
+        """Run a step with this client: a function of this package, or one that yields the same effects."""
+        return await self._runner.run(step(self._connection, *args, **options))
 
     async def close(self) -> None:
         await self._runner.close()
@@ -342,9 +349,9 @@ class AsyncElements:
 class _Runner:
     """Performs the effects of steps."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, transport: httpx.AsyncBaseTransport | None) -> None:
         self.connection = connection
-        self._http = httpx.AsyncClient(max_redirects=MAX_REDIRECTS)
+        self._http = httpx.AsyncClient(max_redirects=MAX_REDIRECTS, transport=transport)
 
     async def run(self, steps: Steps[T]) -> T:
         result: Any = None

@@ -1,13 +1,13 @@
 """The tools that create tasks."""
 
 import mcp_types as types
-from framehouse_client.task_request import TaskOptions
 
 from framehouse.entrypoints.mcp.image_sources import read_image
 from framehouse.entrypoints.mcp.task_progress import wait_for_task
 from framehouse.entrypoints.mcp.tool_arguments import CreateImages, ExpandImage, WaitOptions
 from framehouse.entrypoints.mcp.tool_call import ToolCall, readable_errors
 from framehouse.entrypoints.mcp.tool_results import task_result
+from framehouse_client.task_request import TaskOptions
 
 
 async def create_images(call: ToolCall, arguments: CreateImages) -> types.CallToolResult:

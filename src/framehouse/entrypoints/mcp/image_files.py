@@ -6,7 +6,7 @@ from framehouse_client import AsyncClient
 from framehouse_client.downloading import download, extension
 from framehouse_client.errors import FramehouseError
 
-MAX_CONTENT_BYTES = 700_000
+MAX_CONTENT_BYTES = 950_000
 """The maximum size of all images of one result as base64. The Python package of MCP refuses events of more than one
 MiB, and a model's context is small."""
 _MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp", "gif": "image/gif", "avif": "image/avif"}

@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import httpx
-from framehouse_client import AsyncClient
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from framehouse.entrypoints.mcp.mcp_server import build_server
 from framehouse.entrypoints.mcp.tool_call import Context
+from framehouse_client import AsyncClient
 
 _MAX_BODY_BYTES = 2**31
 """The API has already checked the size of the body."""

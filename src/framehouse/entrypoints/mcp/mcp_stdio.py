@@ -6,11 +6,11 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from framehouse_client import AsyncClient
 from mcp.server.stdio import stdio_server
 
 from framehouse.entrypoints.mcp.mcp_server import build_server
 from framehouse.entrypoints.mcp.tool_call import Context
+from framehouse_client import AsyncClient
 
 _RETRY_S = 120.0
 

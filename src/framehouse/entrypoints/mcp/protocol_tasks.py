@@ -7,8 +7,6 @@ from datetime import datetime
 from typing import Any
 
 import mcp_types as types
-from framehouse_client.errors import FramehouseError, InvalidRequest, NotFound
-from framehouse_client.task_data import TaskData
 from mcp.server.context import CallNext, HandlerResult
 from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
@@ -21,6 +19,8 @@ from framehouse.entrypoints.mcp.tool_call import Context, OpenClient, ToolCall
 from framehouse.entrypoints.mcp.tool_errors import ToolFailed
 from framehouse.entrypoints.mcp.tool_results import is_cancelled, task_result
 from framehouse.entrypoints.mcp.tool_table import TOOLS
+from framehouse_client.errors import FramehouseError, InvalidRequest, NotFound
+from framehouse_client.task_data import TaskData
 
 _VERSION = "2025-11-25"
 _RELATED_TASK = "io.modelcontextprotocol/related-task"

@@ -4,10 +4,9 @@ import asyncio
 import math
 import time
 
-from framehouse_client.task_data import TaskData
-
 from framehouse.entrypoints.mcp.api_steps import task_with_previews
 from framehouse.entrypoints.mcp.tool_call import ToolCall, readable_errors
+from framehouse_client.task_data import TaskData
 
 _POLL_S = 3
 """The duration of one long poll. The MCP client receives a progress notification at most this often."""

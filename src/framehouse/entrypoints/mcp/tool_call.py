@@ -5,11 +5,11 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import framehouse_client.errors as problems
-from framehouse_client import AsyncClient
 from mcp.server.context import ServerRequestContext
 
+import framehouse_client.errors as problems
 from framehouse.entrypoints.mcp.tool_errors import ToolFailed
+from framehouse_client import AsyncClient
 
 Context = ServerRequestContext[Any, Any]
 OpenClient = Callable[[Context], AbstractAsyncContextManager[AsyncClient]]

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import mcp_types as types
-from framehouse_client.task_data import ImageData, TaskData
 
 from framehouse.entrypoints.mcp.image_files import MAX_CONTENT_BYTES, fetch_image
 from framehouse.entrypoints.mcp.tool_arguments import ImageContent
 from framehouse.entrypoints.mcp.tool_call import ToolCall
+from framehouse_client.task_data import ImageData, TaskData
 
 TASK_SCHEMA: dict[str, Any] = {
     "type": "object",
