@@ -6,13 +6,14 @@ from typing import Any
 
 import httpx
 import pytest
+from mcp.shared.exceptions import MCPError
 
 from framehouse.adapters.postgres import account_store
 from framehouse.domain.signed_urls import Links
 from framehouse.entrypoints.api.mcp_mount import MAX_MCP_BODY_BYTES
 from tests.support.api_server import Api, serving
 from tests.support.in_process_deployment import MakeDeployment
-from tests.support.mcp_clients import answer_of, connected_to
+from tests.support.mcp_clients import answer_of, connected_to, http_client
 
 ACCEPT = {"Accept": "application/json, text/event-stream"}
 PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
@@ -30,8 +31,12 @@ async def post(client: httpx.AsyncClient, message: object, **headers: str) -> ht
 async def test_a_missing_or_wrong_key_is_refused_with_the_scheme(api: Api) -> None:
     for headers, code in (({}, 1001), ({"Authorization": "Bearer fh_wrong"}, 1002), ({"Authorization": "x"}, 1002)):
         response = await post(api.anonymous, PING, **headers)
-        assert (response.status_code, response.json()["code"]) == (401, code)
+        assert (response.status_code, response.json()["error"]["code"]) == (401, code)
         assert response.headers["www-authenticate"].startswith("Bearer")
+    with pytest.raises(BaseExceptionGroup) as problem:
+        async with http_client(api.url, "fh_wrong"):
+            pass
+    assert problem.group_contains(MCPError, match="the API key is unknown or revoked")
 
 
 async def test_a_revoked_key_is_refused(api: Api) -> None:
@@ -71,7 +76,7 @@ async def test_only_pages_of_this_machine_and_of_the_public_url_may_send_message
         response = await post(api.alice, PING, Origin=origin)
     assert response.status_code == status
     if status == 403:
-        assert "Origin" in response.json()["message"]
+        assert "Origin" in response.json()["error"]["message"]
 
 
 async def test_links_start_with_the_address_that_the_client_used(api: Api) -> None:
@@ -156,7 +161,7 @@ async def test_the_limits_on_bodies_apply(make_deployment: MakeDeployment) -> No
     async with serving(await make_deployment()) as api:
         large = call("expand_image", image="A" * MAX_MCP_BODY_BYTES)
         response = await post(api.alice, large)
-        assert (response.status_code, response.json()["code"]) == (413, 1200)
+        assert (response.status_code, response.json()["error"]["code"]) == (413, 1200)
         unauthorized = await post(api.anonymous, large)
         assert unauthorized.status_code == 401
     async with serving(await make_deployment(), max_body_bytes=2000) as api:
@@ -189,7 +194,7 @@ async def test_a_server_without_the_package_says_how_to_install_it(make_deployme
     async with serving(await make_deployment(), open_mcp=open_mcp) as api:
         response = await post(api.alice, PING)
         assert response.status_code == 404
-        assert "framehouse[mcp]" in response.json()["message"]
+        assert "framehouse[mcp]" in response.json()["error"]["message"]
 
 
 async def test_the_rate_limit_of_the_account_applies_to_calls(make_deployment: MakeDeployment) -> None:

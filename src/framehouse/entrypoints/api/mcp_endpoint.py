@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from framehouse.domain.errors import Refused
 from framehouse.domain.field_reader import quoted
 from framehouse.entrypoints.api.authentication import authenticate, authorization_of
 from framehouse.entrypoints.api.context import ApiContext
-from framehouse.entrypoints.api.envelope import failure
+from framehouse.entrypoints.api.envelope import CODE, request_id_of
 from framehouse.entrypoints.api.request_headers import find_header
 
 _LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
@@ -25,21 +26,31 @@ _UNAUTHORIZED = 401
 async def serve_mcp(context: ApiContext, request: Request) -> ASGIApp:
     """Pass one message to the mounted app.
 
-    The rate limit does not count this request, because it counts the requests that the mounted app sends.
+    The rate limit does not count this request, because it counts the requests that the mounted app sends. A refusal is
+    a JSON-RPC error, because the clients of MCP show only the messages of such errors to their users.
     """
-    if problem := origin_problem(find_header(request.scope, b"origin"), context.links.base):
-        raise Refused(1200, problem, status=403)
     try:
+        if problem := origin_problem(find_header(request.scope, b"origin"), context.links.base):
+            raise Refused(1200, problem, status=403)
         caller = await authenticate(context.db, authorization_of(request.scope), context.key_cache)
+        app = await context.mcp.app()
+        async with AsyncExitStack() as stack:
+            bodies = context.mcp.bodies.read_whole(request, account_id=caller.account_id)
+            body = await stack.enter_async_context(bodies)
+            return _Message(app, body, stack.pop_all())
     except Refused as error:
-        if error.status != _UNAUTHORIZED:
-            raise
-        return failure(request, error, {"WWW-Authenticate": 'Bearer realm="framehouse"'})
-    app = await context.mcp.app()
-    async with AsyncExitStack() as stack:
-        bodies = context.mcp.bodies.read_whole(request, account_id=caller.account_id)
-        body = await stack.enter_async_context(bodies)
-        return _Message(app, body, stack.pop_all())
+        return _refusal(request, error)
+
+
+def _refusal(request: Request, error: Refused) -> Response:
+    request.scope[CODE] = error.code
+    headers = {"X-Request-Id": request_id_of(request)}
+    if error.status == _UNAUTHORIZED:
+        headers["WWW-Authenticate"] = 'Bearer realm="framehouse"'
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(error.retry_after_s)
+    problem = {"code": error.code, "message": f"{error.message} (code {error.code})"}
+    return JSONResponse({"jsonrpc": "2.0", "id": None, "error": problem}, error.status, headers)
 
 
 def origin_problem(origin: str | None, public_url: str) -> str:
