@@ -11,6 +11,7 @@ import zlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
@@ -78,11 +79,7 @@ class BodyReader:
         self._max_bytes = max_bytes
         self._stall_timeout_s = stall_timeout_s
         self._large_slots = AccountSlots(max_large)
-        # By default, glibc returns the memory block of each piece to the system, and requests a new block for the next
-        # piece. These system calls take longer than decoding the piece. After a larger block has been freed once, glibc
-        # keeps and reuses freed blocks. The following statement allocates and frees such a block. The block uses no
-        # physical memory, because nothing is written to it.
-        bytearray(_MALLOC_BLOCK_BYTES)
+        _keep_freed_blocks()
 
     @asynccontextmanager
     async def read(self, request: Request, *, account_id: int = 0, digest: bool = False) -> AsyncIterator[Body]:
@@ -257,6 +254,18 @@ class BodyReader:
         if size > self._max_bytes:
             message = f"the body is too large; at most {self._max_bytes:,} bytes are allowed"
             raise Refused(1200, message, status=413)
+
+
+@cache
+def _keep_freed_blocks() -> None:
+    """Make glibc keep and reuse the memory blocks of pieces. Further calls in a process have no effect.
+
+    By default, glibc returns the memory block of each piece to the system, and requests a new block for the next piece.
+    These system calls take longer than decoding the piece. After a larger block has been freed once, glibc keeps and
+    reuses freed blocks. This function allocates and frees such a block. The block uses no physical memory, because
+    nothing is written to it. A second block would be filled with zeros, and would use physical memory.
+    """
+    bytearray(_MALLOC_BLOCK_BYTES)
 
 
 async def _decompressed(request: Request) -> AsyncGenerator[bytes, None]:
