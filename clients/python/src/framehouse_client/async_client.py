@@ -179,6 +179,7 @@ class AsyncClient:
         return await self._runner.run(account_steps.get_account(self._connection))
 
     async def close(self) -> None:
+        """Close the connections. Leaving the `async with` block does the same."""
         await self._runner.close()
 
     async def __aenter__(self) -> Self:

@@ -176,6 +176,7 @@ class Client:
         return self._runner.run(account_steps.get_account(self._connection))
 
     def close(self) -> None:
+        """Close the connections. Leaving the `with` block does the same."""
         self._runner.close()
 
     def __enter__(self) -> Self:
