@@ -162,7 +162,7 @@ def expand_request(
     """Return a request that expands an image. See `Client.expand`."""
     ratios = {"up": up, "down": down, "left": left, "right": right}
     fields: dict[str, object] = {"prompt": prompt, "n": n or 1, "image": encode_image(image)}
-    fields |= {f"{side}_expansion_ratio": ratio for side, ratio in ratios.items() if ratio}
+    fields |= {f"{side}_expansion_ratio": ratio for side, ratio in ratios.items()}
     return new_request("expand", fields, **options or {})
 
 
