@@ -88,7 +88,7 @@ async def test_a_download_is_repeated(kind: ClientKind, failure: bytes, tmp_path
     ):
         (path,) = await task.save(tmp_path)
     assert path.read_bytes() == PNG
-    assert os.listdir(tmp_path) == [path.name]
+    assert _names(tmp_path) == [path.name]
     assert len(requests) == 3
 
 
@@ -114,7 +114,7 @@ async def test_a_failed_download_leaves_no_file(
         with pytest.raises(error, match=message) as caught:
             await task.save(tmp_path)
     assert "secret" not in str(caught.value)
-    assert os.listdir(tmp_path) == []
+    assert _names(tmp_path) == []
 
 
 async def test_the_size_of_an_image_is_limited(kind: ClientKind, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,6 +167,10 @@ def test_a_file_is_complete_or_does_not_exist(tmp_path: Path, monkeypatch: pytes
         write_file(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def _names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
 
 
 def _umask() -> int:

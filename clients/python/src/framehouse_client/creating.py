@@ -159,7 +159,7 @@ def _http_request(connection: Connection, request: TaskRequest) -> Request:
         method="POST",
         url=connection.url(request.path),
         headers={"Idempotency-Key": request.idempotency_key},
-        json=request.body,
+        json={**request.body, "external_task_id": request.external_task_id},
         timeout_s=_SEND_S,
     )
 

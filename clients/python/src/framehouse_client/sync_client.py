@@ -167,6 +167,10 @@ class Client:
         """
         return self._runner.run(account_steps.upload_image(self._connection, image))
 
+    def download(self, url: str) -> bytes:
+        """Return the content of an image, for example from a URL in the data of a webhook. The key is not sent."""
+        return self._runner.run(downloading.download(self._connection, url))
+
     def verify(self, image: ImageInput) -> Verification:
         """Return whether this server made an image, and whether the image was changed. Only for Framehouse."""
         return self._runner.run(account_steps.verify_image(self._connection, image))
