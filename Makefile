@@ -139,15 +139,16 @@ $(DEPLOY): $(STAMP)
 lint-deploy: $(DEPLOY) ## Check Dockerfile, compose.yaml, Kubernetes manifests and systemd units with their linters
 	@.venv/bin/python scripts/lint_deploy.py .cache/deploy
 
-dist: $(DEPLOY) ## Build the wheel and the sdist into dist/, check them, and test the wheel in a clean environment
+dist: $(DEPLOY) ## Build the wheels of the server and the Python client into dist/, and test them in clean environments
 	@.venv/bin/python scripts/dist.py
-	@.cache/deploy/bin/twine check --strict dist/framehouse-*
-	@.venv/bin/python scripts/try_wheel.py dist/framehouse-*.whl
+	@.cache/deploy/bin/twine check --strict dist/framehouse-* dist/framehouse_client-*
+	@.venv/bin/python scripts/try_wheel.py dist
 
 release: $(DEPLOY) ## Check everything, commit and tag VERSION=1.2.3 on main, and build it; DRY=1 changes nothing
 	@.venv/bin/python scripts/release.py "$(VERSION)" $(if $(DRY),--dry)
 
 LOCKING := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+	--no-emit-package framehouse-client \
 	--custom-compile-command "make lock"
 UPGRADE ?= --upgrade
 lock: ## Pin the newest versions that pyproject.toml allows, also for the image; UPGRADE= keeps the pinned versions

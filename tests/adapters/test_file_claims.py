@@ -11,8 +11,8 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from framehouse.adapters.images.checker import ImageChecker
-from framehouse.adapters.images.encode import Format
 from framehouse.adapters.reference_files.header import BadImage
+from framehouse.domain.task import OutputFormat
 from framehouse.domain.verification import MAX_VERIFIED_BYTES, AigcLabel, Generation
 from tests.support.image_files import image_file, png_chunk
 from tests.support.signed_images import FACTS, identity, pixels, signed, unsigned, with_text
@@ -30,7 +30,7 @@ async def checker() -> AsyncIterator[ImageChecker]:
 
 
 @pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
-async def test_a_signed_file_names_its_signer_and_its_generation(checker: ImageChecker, format: Format) -> None:
+async def test_a_signed_file_names_its_signer_and_its_generation(checker: ImageChecker, format: OutputFormat) -> None:
     claims = await checker.read_claims(signed(unsigned(format=format), format=format), ANCHORS)
     credentials = claims.credentials
     assert credentials
@@ -46,7 +46,7 @@ async def test_a_signed_file_names_its_signer_and_its_generation(checker: ImageC
 
 @pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
 async def test_a_flipped_byte_of_the_pixels_is_found_even_if_they_cannot_be_decoded(
-    checker: ImageChecker, format: Format
+    checker: ImageChecker, format: OutputFormat
 ) -> None:
     content = bytearray(signed(unsigned(format=format), format=format))
     # WebP files end with the credentials, and other files start with them

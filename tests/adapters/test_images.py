@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from framehouse.adapters.images.encode import Format, _adler32_combine, encode
+from framehouse.adapters.images.encode import _adler32_combine, encode
 from framehouse.adapters.images.image_metadata import describe
 from framehouse.adapters.images.resize import resize_and_crop
 from framehouse.adapters.images.watermark import add_watermark
 from framehouse.domain.sizes import Size
+from framehouse.domain.task import OutputFormat
 
 FACTS = {"model": "kling-v3-omni", "engine": "previz", "seed": 7, "task": "t", "prompt": '狐狸 <"&>'}
 METADATA = describe(FACTS, software="Framehouse 9", source_type="trainedAlgorithmicMedia")
@@ -67,7 +68,7 @@ def test_every_prompt_results_in_valid_xml(prompt: str) -> None:
 
 
 @pytest.mark.parametrize(("format", "pillow"), [("png", "PNG"), ("jpeg", "JPEG"), ("webp", "WEBP")])
-def test_the_facts_are_in_the_file(format: Format, pillow: str) -> None:
+def test_the_facts_are_in_the_file(format: OutputFormat, pillow: str) -> None:
     image = opened(encode(noise(64, 64), format, METADATA).content)
     assert image.format == pillow
     xmp = image.info["xmp"].decode()

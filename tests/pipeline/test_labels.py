@@ -14,13 +14,13 @@ from PIL.PngImagePlugin import PngInfo
 
 from framehouse.adapters.content_credentials.certificates import create_identity
 from framehouse.adapters.content_credentials.credential_signer import CredentialSigner
-from framehouse.adapters.images.encode import Format
 from framehouse.adapters.images.image_metadata import describe
 from framehouse.adapters.images.watermark import add_watermark
 from framehouse.adapters.reference_files.file_types import has_manifest
 from framehouse.domain.aigc_label import build_label, label_problem
 from framehouse.domain.shot import FinishedImage
 from framehouse.domain.sizes import Size
+from framehouse.domain.task import OutputFormat
 from framehouse.engines.image_files import Png, read_answer
 from framehouse.pipeline.finish import ExplicitLabel, Finishing, finish
 from tests.support.aigc_labels import label_count_by_xmllint, labels_by_exiftool, labels_in
@@ -69,7 +69,7 @@ def is_marked(content: bytes) -> bool:
 @pytest.mark.parametrize("watermark", [False, True])
 @pytest.mark.parametrize("passed_on", [False, True])
 def test_each_file_has_exactly_one_implicit_label_and_the_expected_watermark(
-    format: Format, explicit: ExplicitLabel, watermark: bool, passed_on: bool
+    format: OutputFormat, explicit: ExplicitLabel, watermark: bool, passed_on: bool
 ) -> None:
     image = upstream_png() if passed_on else PIXELS
     finishing = Finishing("F", format, explicit_label=explicit, show_prompt=True, signer=SIGNER)
@@ -91,7 +91,7 @@ def test_each_file_has_exactly_one_implicit_label_and_the_expected_watermark(
 
 @pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
 @pytest.mark.parametrize("passed_on", [False, True])
-def test_without_the_setting_files_have_no_implicit_label(format: Format, passed_on: bool) -> None:
+def test_without_the_setting_files_have_no_implicit_label(format: OutputFormat, passed_on: bool) -> None:
     result = finished(upstream_png() if passed_on else PIXELS, Finishing("F", format), watermark=True)
     for content in (result.content, result.watermarked, result.preview):
         assert labels_in(content) == labels_by_exiftool(content) == []

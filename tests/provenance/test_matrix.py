@@ -19,13 +19,13 @@ from PIL import Image
 from framehouse.adapters.content_credentials.certificates import SigningIdentity, create_identity
 from framehouse.adapters.content_credentials.credential_signer import CredentialSigner
 from framehouse.adapters.content_credentials.manifests import GENERATION, Claims
-from framehouse.adapters.images.encode import Format
 from framehouse.adapters.images.image_upscaler import UPSCALER
 from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.storage import Storage, open_storage
 from framehouse.domain.provenance import IPTC_SOURCE_TYPES
 from framehouse.domain.shot import preview_key
 from framehouse.domain.sizes import Size
+from framehouse.domain.task import OutputFormat
 from framehouse.domain.task_kind import TaskKind
 from framehouse.engines.image_files import read_answer
 from framehouse.pipeline.finish import Finishing, finish
@@ -79,7 +79,7 @@ INPUTS = {
 }
 
 
-def signing(identity: SigningIdentity, format: Format = "png", **options: Any) -> Rules:
+def signing(identity: SigningIdentity, format: OutputFormat = "png", **options: Any) -> Rules:
     return replace(
         RULES, finishing=Finishing("Framehouse 1.2.3", format=format, signer=CredentialSigner(identity), **options)
     )
@@ -224,10 +224,10 @@ def check_ingredients(
     assert len(linked) == len(ingredients)
 
 
-@pytest.mark.parametrize("format", get_args(Format))
+@pytest.mark.parametrize("format", get_args(OutputFormat))
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_outside_readers_accept_every_file(
-    postgres: Server, template: str, db: Database, storage: Storage, tmp_path: Path, engine: str, format: Format
+    postgres: Server, template: str, db: Database, storage: Storage, tmp_path: Path, engine: str, format: OutputFormat
 ) -> None:
     async with deployed(engine, postgres, template, db, storage, tmp_path) as deployment:
         deployment.rules = signing(OWN, format)
@@ -243,9 +243,9 @@ async def test_outside_readers_accept_every_file(
         assert file.media_type == "image/webp" or "c2pa.actions.v2" in str(read)
 
 
-@pytest.mark.parametrize("format", get_args(Format))
+@pytest.mark.parametrize("format", get_args(OutputFormat))
 async def test_a_changed_byte_is_found_by_both_readers(
-    make_deployment: MakeDeployment, tmp_path: Path, format: Format
+    make_deployment: MakeDeployment, tmp_path: Path, format: OutputFormat
 ) -> None:
     deployment = await make_deployment({"engine": "previz"})
     deployment.rules = signing(OWN, format)
@@ -269,9 +269,9 @@ def manifest_bytes(content: bytes) -> tuple[int, int]:
     return start, int.from_bytes(content[start : start + 4])
 
 
-@pytest.mark.parametrize("format", get_args(Format))
+@pytest.mark.parametrize("format", get_args(OutputFormat))
 async def test_the_prompt_is_in_the_file_if_the_setting_says_so(
-    make_deployment: MakeDeployment, tmp_path: Path, format: Format
+    make_deployment: MakeDeployment, tmp_path: Path, format: OutputFormat
 ) -> None:
     deployment = await make_deployment({"engine": "previz"})
     deployment.rules = signing(OWN, format, show_prompt=True)
@@ -281,8 +281,8 @@ async def test_the_prompt_is_in_the_file_if_the_setting_says_so(
             assert "prompt_sha256" not in stated
 
 
-@pytest.mark.parametrize("format", get_args(Format))
-def test_upscaling_is_an_action_and_makes_the_image_a_composite(format: Format) -> None:
+@pytest.mark.parametrize("format", get_args(OutputFormat))
+def test_upscaling_is_an_action_and_makes_the_image_a_composite(format: OutputFormat) -> None:
     finished = finish(
         np.zeros((30, 40, 3), np.uint8),
         Size(80, 60),

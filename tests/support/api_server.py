@@ -14,8 +14,7 @@ from starlette.types import ASGIApp
 
 from framehouse.adapters.postgres import account_store
 from framehouse.domain.signed_urls import Links
-from framehouse.entrypoints.api import dependency_checks
-from framehouse.entrypoints.api.api_app import build_api
+from framehouse.entrypoints.api import api_app, dependency_checks
 from framehouse.entrypoints.api.connection_limits import ConnectionLimits, server_config
 from tests.support.eventually import eventually
 from tests.support.image_files import image_base64
@@ -31,6 +30,7 @@ class Api:
     alice: httpx.AsyncClient
     bob: httpx.AsyncClient
     anonymous: httpx.AsyncClient
+    app: api_app.Api
 
     async def create(self, prompt: str = "a fox", **fields: Any) -> dict[str, Any]:
         body = {"model_name": "kling-v3-omni", "prompt": prompt} | fields
@@ -90,7 +90,7 @@ async def serving(
         "max_body_bytes": 150_000_000,
         "open_mcp": lambda: open_mcp_app(app),
     }
-    app: ASGIApp = build_api(
+    app: ASGIApp = api_app.build_api(
         db=deployment.db, storage=deployment.storage, registry=deployment.registry, **(settings | options)
     )
     listening = socket.create_server(("127.0.0.1", 0))
@@ -113,7 +113,7 @@ async def serving(
         clients.append(httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=60))
     anonymous = httpx.AsyncClient(base_url=url, timeout=60)
     try:
-        yield Api(deployment, url, clients[0], clients[1], anonymous)
+        yield Api(deployment, url, clients[0], clients[1], anonymous, app)
     finally:
         for client in (*clients, anonymous):
             await client.aclose()

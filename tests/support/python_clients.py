@@ -7,8 +7,14 @@ from functools import partial
 from typing import Any, Literal, cast
 
 from framehouse_client import AsyncClient, Client
+from tests.support.api_server import Api
 
 ClientKind = Literal["sync", "async"]
+
+
+def key_of(api: Api) -> str:
+    """The key of alice."""
+    return str(api.alice.headers["Authorization"]).removeprefix("Bearer ")
 
 
 def open_client(kind: ClientKind, url: str, key: str | None = "fh_test", **options: Any) -> AsyncClient:

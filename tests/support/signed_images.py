@@ -17,9 +17,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from numpy.typing import NDArray
 from PIL import Image
 
-from framehouse.adapters.images.encode import MEDIA_TYPES, Format, encode
+from framehouse.adapters.images.encode import MEDIA_TYPES, encode
 from framehouse.adapters.images.image_metadata import describe
 from framehouse.domain.provenance import IPTC_SOURCE_TYPES
+from framehouse.domain.task import OutputFormat
 from tests.support.image_files import png_chunk
 
 _USAGES = (
@@ -97,7 +98,7 @@ def pixels(seed: int = 0, width: int = 400, height: int = 320) -> NDArray[np.uin
     return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def unsigned(seed: int = 0, format: Format = "png", facts: dict[str, Any] | None = None) -> bytes:
+def unsigned(seed: int = 0, format: OutputFormat = "png", facts: dict[str, Any] | None = None) -> bytes:
     """An image file with the XMP metadata of a generated image."""
     metadata = describe(FACTS if facts is None else facts, software="Framehouse test", source_type="algorithmicMedia")
     return encode(pixels(seed), format, metadata).content
@@ -113,7 +114,7 @@ def signed(
     content: bytes,
     signer: Identity | None = None,
     *,
-    format: Format = "png",
+    format: OutputFormat = "png",
     generation: dict[str, Any] | None = None,
     used: Sequence[tuple[bytes, str]] = (),
 ) -> bytes:

@@ -65,7 +65,7 @@ class Spool:
         """
         start, size = self._start, self._size
         self._start, self._size = start + size, 0
-        return lambda: io.BufferedReader(_Part(self, start, size), _BUFFER_BYTES)
+        return lambda: io.BufferedReader(_Part(self.read, start, size), _BUFFER_BYTES)
 
     def drop_part(self) -> None:
         """Discard the data of the current part. New data overwrites the discarded data in the file."""
@@ -78,9 +78,26 @@ class Spool:
                 self._file.close()
 
 
+def part_of(open_file: Callable[[], BinaryIO], start: int, size: int) -> Callable[[], BinaryIO]:
+    """Return a function that opens a reader for a part of a file. `start` and `size` are in bytes."""
+
+    def open_part() -> BinaryIO:
+        file = open_file()
+
+        def read(at: int, max_bytes: int) -> bytes:
+            file.seek(at)
+            return file.read(max_bytes)
+
+        return io.BufferedReader(_Part(read, start, size), _BUFFER_BYTES)
+
+    return open_part
+
+
 class _Part(io.RawIOBase):
-    def __init__(self, spool: Spool, start: int, size: int) -> None:
-        self._spool = spool
+    """A reader for a part of a file. `read` returns bytes of the file at a position."""
+
+    def __init__(self, read: Callable[[int, int], bytes], start: int, size: int) -> None:
+        self._read = read
         self._start = start
         self._size = size
         self._at = 0
@@ -101,7 +118,7 @@ class _Part(io.RawIOBase):
 
     def readinto(self, buffer: "bytearray | memoryview") -> int:  # type: ignore[override]
         max_bytes = max(0, min(len(buffer), self._size - self._at))
-        data = self._spool.read(self._start + self._at, max_bytes) if max_bytes else b""
+        data = self._read(self._start + self._at, max_bytes) if max_bytes else b""
         buffer[: len(data)] = data
         self._at += len(data)
         return len(data)

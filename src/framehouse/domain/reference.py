@@ -13,7 +13,7 @@ MAX_PIXELS = 51_000_000
 megapixels. With this limit, a decoded reference needs at most 204 MB of memory (4 bytes per pixel)."""
 
 
-ReferenceRole = Literal["", "subject", "face", "scene", "style", "original", "human", "cloth"]
+ReferenceRole = Literal["", "subject", "face", "scene", "style", "original", "human", "cloth", "mask"]
 """The purpose of a reference.
 
 A `subject` or a `face` must be recognizable in the new image. A `scene` defines the place that the new image shows, and

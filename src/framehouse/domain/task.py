@@ -7,10 +7,12 @@ from uuid import UUID
 
 from framehouse.domain.expansion import Expansion
 from framehouse.domain.reference import SentImage
+from framehouse.domain.sizes import Size
 from framehouse.domain.task_kind import TaskKind
 
 Status = Literal["submitted", "processing", "succeed", "failed"]
 ResultType = Literal["single", "series"]
+OutputFormat = Literal["png", "jpeg", "webp"]
 AcceptOutcome = Literal[
     "accepted",
     "replayed",
@@ -33,12 +35,19 @@ class RequestOptions:
     `negative_prompt` describes what must not be in the image. The two fidelities are numbers from 0 to 1. The higher
     `image_fidelity`, the more similar the new image must be to the reference. The higher `human_fidelity`, the more
     similar the faces must be to the faces in the reference. If a fidelity is None, the engine uses its own default.
+
+    `size` is the exact size of the finished image in pixels. If it is None, the aspect ratio and the resolution of the
+    task determine the size. `format` and `quality` (1 to 100) replace the settings for image files, unless they are
+    None. PNG files have no quality.
     """
 
     negative_prompt: str = ""
     image_fidelity: float | None = None
     human_fidelity: float | None = None
     expansion: Expansion | None = None
+    size: Size | None = None
+    format: OutputFormat | None = None
+    quality: int | None = None
 
 
 NO_OPTIONS = RequestOptions()

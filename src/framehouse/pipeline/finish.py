@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from framehouse.adapters.content_credentials.manifests import Claims, Ingredient, SigningFailed
-from framehouse.adapters.images.encode import MEDIA_TYPES, Encoded, Format, build_png, encode
+from framehouse.adapters.images.encode import MEDIA_TYPES, Encoded, build_png, encode
 from framehouse.adapters.images.image_metadata import describe
 from framehouse.adapters.images.image_upscaler import UPSCALER
 from framehouse.adapters.images.preview import PREVIEW_TYPE, create_preview
@@ -23,6 +23,7 @@ from framehouse.domain.expansion import Box
 from framehouse.domain.provenance import DigitalSourceType, finished_source_type
 from framehouse.domain.shot import FinishedImage
 from framehouse.domain.sizes import Size
+from framehouse.domain.task import OutputFormat
 from framehouse.domain.watermark_text import watermark_text_for
 from framehouse.engines.image_files import ImageFile, Png, decode_reference_rgb
 
@@ -47,7 +48,7 @@ class Finishing:
     """
 
     software: str
-    format: Format = "png"
+    format: OutputFormat = "png"
     quality: int = 92
     watermark_text: str = ""
     watermark_logo: bytes = b""

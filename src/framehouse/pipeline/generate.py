@@ -272,15 +272,16 @@ async def _save(
         **generated.facts,
     }
     original = (batch.references[0].content, batch.box) if batch.box else None
-    upscaled = await upscale_small(generated, batch.size, upscaler) if upscaler else None
+    size = batch.options.size or batch.size
+    upscaled = await upscale_small(generated, size, upscaler) if upscaler else None
     producer = rules.finishing.label_producer
     with spans.span("finish", index=shot.index), metrics.FINISH_SECONDS.time():
         finish_image = partial(
             finish,
             generated.image,
-            batch.size,
+            size,
             facts,
-            rules.finishing,
+            finishing_for(batch.options, rules.finishing),
             source_type=route.engine.abilities().source_type,
             watermark=claimed.watermark,
             prompt=claimed.prompt,
@@ -310,6 +311,11 @@ def named_inputs(batch: Batch) -> list[Ingredient]:
     numbered = enumerate(batch.elements, 1)  # the names of elements are private
     elements = [Ingredient(image.content, f"element {number}") for number, item in numbered for image in item.images]
     return references + elements
+
+
+def finishing_for(options: RequestOptions, finishing: Finishing) -> Finishing:
+    """Return the settings for finishing the images of a task. The task's file format and quality take precedence."""
+    return replace(finishing, format=options.format or finishing.format, quality=options.quality or finishing.quality)
 
 
 def unused_options(options: RequestOptions, abilities: Abilities) -> dict[str, object]:

@@ -6,7 +6,7 @@ import pytest
 
 from framehouse_client import AsyncClient
 from tests.support.api_server import Api
-from tests.support.python_clients import ClientKind, open_client
+from tests.support.python_clients import ClientKind, key_of, open_client
 
 
 @pytest.fixture(params=["sync", "async"])
@@ -17,7 +17,7 @@ def kind(request: pytest.FixtureRequest) -> ClientKind:
 
 @pytest.fixture
 def key(api: Api) -> str:
-    return str(api.alice.headers["Authorization"]).removeprefix("Bearer ")
+    return key_of(api)
 
 
 @pytest.fixture

@@ -173,6 +173,10 @@ class AsyncClient:
         """
         return await self._runner.run(account_steps.upload_image(self._connection, image))
 
+    async def download(self, url: str) -> bytes:
+        """Return the content of an image, for example from a URL in the data of a webhook. The key is not sent."""
+        return await self._runner.run(downloading.download(self._connection, url))
+
     async def verify(self, image: ImageInput) -> Verification:
         """Return whether this server made an image, and whether the image was changed. Only for Framehouse."""
         return await self._runner.run(account_steps.verify_image(self._connection, image))
@@ -186,6 +190,7 @@ class AsyncClient:
         return await self._runner.run(step(self._connection, *args, **options))
 
     async def close(self) -> None:
+        """Close the connections. Leaving the `async with` block does the same."""
         await self._runner.close()
 
     async def __aenter__(self) -> Self:

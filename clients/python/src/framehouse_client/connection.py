@@ -5,7 +5,7 @@ import hmac
 import json
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urljoin, urlsplit
 
 from framehouse_client.effects import Response
@@ -27,14 +27,14 @@ class Connection:
     """
 
     base_url: str
-    key: str = ""
-    access_key: str = ""
-    secret_key: str = ""
+    key: str = field(default="", repr=False)
+    access_key: str = field(default="", repr=False)
+    secret_key: str = field(default="", repr=False)
     retry_s: float = 120.0
     reached: bool = False
     is_framehouse: bool = False
-    _token: str = ""
-    _token_until: float = 0.0
+    _token: str = field(default="", repr=False)
+    _token_until: float = field(default=0.0, repr=False)
 
     def url(self, path: str) -> str:
         """Return the URL of a path such as `/v1/images/omni-image`."""

@@ -13,9 +13,11 @@ A response can be lost, and the client then cannot see whether the server create
    TaskMayExist instead of sending the request again.
 """
 
+from dataclasses import dataclass
+
 from framehouse_client.answers import Answer
 from framehouse_client.connection import Connection
-from framehouse_client.effects import NoResponse, Request, Steps, sleep
+from framehouse_client.effects import NoResponse, Request, Response, Steps, sleep
 from framehouse_client.errors import FramehouseError, InvalidRequest, NotFound, RateLimited, ServerError, TaskMayExist
 from framehouse_client.exchange import Retries, checked_answer, connection_failed, get, path_segment, send_once
 from framehouse_client.task_data import TaskData, accepted_id, task_of
@@ -27,6 +29,36 @@ _QUERY_AFTER_S = (1.0, 3.0, 8.0, 20.0)
 """The pauses in seconds between the queries for a task whose response was lost, if the server is not Framehouse."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Accepted:
+    task: TaskData
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """The server will never accept the request. `duplicate` means that the external id is taken."""
+
+    error: FramehouseError
+    duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Postponed:
+    """The request has not created a task, and can be sent again."""
+
+    error: FramehouseError
+    retry_after_s: float | None = None
+    unreachable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Lost:
+    """The request may have created a task."""
+
+    error: FramehouseError
+    retry_after_s: float | None = None
+
+
 def create_task(connection: Connection, request: TaskRequest) -> Steps[TaskData]:
     """Create the task, or return the task that the same request created earlier. Raises FramehouseError."""
     if request.repeatable and not connection.is_framehouse:
@@ -36,37 +68,50 @@ def create_task(connection: Connection, request: TaskRequest) -> Steps[TaskData]
             return found
     retries = Retries(connection)
     while True:
-        outcome = yield from send_once(connection, _http_request(connection, request))
-        if isinstance(outcome, NoResponse):
-            error: FramehouseError = connection_failed(connection, outcome)
-            lost, pause_s = outcome.sent, retries.pause_s(unreachable=not outcome.sent)
-        else:
-            try:
-                answer = checked_answer(outcome)
-            except ServerError as problem:
-                error, lost, pause_s = problem, True, retries.pause_s()
-            else:
-                id = accepted_id(answer)
-                if answer.success and id:
-                    return _accepted(answer, id, request)
-                error = answer.error()
-                if answer.success:
-                    error = ServerError("the server sent no task id", status=answer.status)
-                if answer.is_duplicate and request.generated_id:
-                    # an earlier request created the task, and its response was lost
-                    found = yield from _find(connection, request)
-                    if found:
-                        return found
-                limited = isinstance(error, RateLimited)
-                lost = answer.success or bool(id) or isinstance(error, ServerError)
-                pause_s = retries.pause_s(answer.retry_after_s) if lost or limited else None
-        if lost:
-            found = yield from _find_lost(connection, request, error)
-            if found:
-                return found
+        response = yield from send_once(connection, _http_request(connection, request))
+        match outcome := _classify(connection, request, response):
+            case _Accepted(task):
+                return task
+            case _Refused(error, duplicate):
+                # an earlier request created the task, and its response was lost
+                found = (yield from _find(connection, request)) if duplicate and request.generated_id else None
+                if found:
+                    return found
+                raise error
+            case _Postponed(error, retry_after_s, unreachable):
+                pause_s = retries.pause_s(retry_after_s, unreachable=unreachable)
+            case _Lost(error, retry_after_s):
+                found = yield from _find_lost(connection, request, error)
+                if found:
+                    return found
+                pause_s = retries.pause_s(retry_after_s)
         if pause_s is None:
-            raise error
+            raise outcome.error
         yield from sleep(pause_s)
+
+
+def _classify(
+    connection: Connection, request: TaskRequest, outcome: Response | NoResponse
+) -> _Accepted | _Refused | _Postponed | _Lost:
+    """Classify the response to the request. A response counts as a refusal only if the server states the refusal."""
+    if isinstance(outcome, NoResponse):
+        failed = connection_failed(connection, outcome)
+        return _Lost(failed) if outcome.sent else _Postponed(failed, unreachable=True)
+    try:
+        answer = checked_answer(outcome)
+    except ServerError as problem:
+        return _Lost(problem)
+    id = accepted_id(answer)
+    if answer.success and id:
+        return _Accepted(_new_task(answer, id, request))
+    if answer.success:
+        return _Lost(ServerError("the server sent no task id", status=answer.status))
+    error = answer.error()
+    if id or isinstance(error, ServerError):
+        return _Lost(error, answer.retry_after_s)
+    if isinstance(error, RateLimited):
+        return _Postponed(error, answer.retry_after_s)
+    return _Refused(error, answer.is_duplicate)
 
 
 def _find_lost(connection: Connection, request: TaskRequest, error: FramehouseError) -> Steps[TaskData | None]:
@@ -114,12 +159,12 @@ def _http_request(connection: Connection, request: TaskRequest) -> Request:
         method="POST",
         url=connection.url(request.path),
         headers={"Idempotency-Key": request.idempotency_key},
-        json=request.body,
+        json={**request.body, "external_task_id": request.external_task_id},
         timeout_s=_SEND_S,
     )
 
 
-def _accepted(answer: Answer, id: str, request: TaskRequest) -> TaskData:
+def _new_task(answer: Answer, id: str, request: TaskRequest) -> TaskData:
     """Return the task of the response to a request. The response may contain nothing but the id."""
     task = task_of(answer, queried_id=id)
     if task and not task.ended:

@@ -167,6 +167,10 @@ class Client:
         """
         return self._runner.run(account_steps.upload_image(self._connection, image))
 
+    def download(self, url: str) -> bytes:
+        """Return the content of an image, for example from a URL in the data of a webhook. The key is not sent."""
+        return self._runner.run(downloading.download(self._connection, url))
+
     def verify(self, image: ImageInput) -> Verification:
         """Return whether this server made an image, and whether the image was changed. Only for Framehouse."""
         return self._runner.run(account_steps.verify_image(self._connection, image))
@@ -176,6 +180,7 @@ class Client:
         return self._runner.run(account_steps.get_account(self._connection))
 
     def close(self) -> None:
+        """Close the connections. Leaving the `with` block does the same."""
         self._runner.close()
 
     def __enter__(self) -> Self:

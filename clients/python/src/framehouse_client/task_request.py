@@ -54,7 +54,7 @@ class TaskOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class TaskRequest:
-    """A request that creates a task, or an element with the kind `element`.
+    """A request that creates a task, or an element with the kind `element`. `body` does not contain the external id.
 
     `idempotency_key` is sent in the header of this name. `repeatable` is true if the caller chose the key, so that an
     earlier process may have sent the same request. `external_task_id` is the id with which a task can be found whose
@@ -96,9 +96,8 @@ def new_request(
         body["watermark_info"] = {"enabled": watermark}
     body |= extra or {}
     key = idempotency_key or secrets.token_hex(16)
-    chosen_id = external_task_id or body.get("external_task_id")
-    external_id = body["external_task_id"] = chosen_id or _external_id(key, body)
-    return TaskRequest(kind, body, key, bool(idempotency_key), external_id, not chosen_id)
+    chosen_id = external_task_id or body.pop("external_task_id", None)
+    return TaskRequest(kind, body, key, bool(idempotency_key), chosen_id or _external_id(key, body), not chosen_id)
 
 
 def create_request(
@@ -162,7 +161,7 @@ def expand_request(
     """Return a request that expands an image. See `Client.expand`."""
     ratios = {"up": up, "down": down, "left": left, "right": right}
     fields: dict[str, object] = {"prompt": prompt, "n": n or 1, "image": encode_image(image)}
-    fields |= {f"{side}_expansion_ratio": ratio for side, ratio in ratios.items() if ratio}
+    fields |= {f"{side}_expansion_ratio": ratio for side, ratio in ratios.items()}
     return new_request("expand", fields, **options or {})
 
 

@@ -18,7 +18,7 @@ def verify_webhook(
 
     `body` is the body of the request, byte for byte. `headers` are the headers of the request, in any case. `secret` is
     the callback secret of the account (`whsec_…`), or several secrets while you change the secret. A message that was
-    sent more than `tolerance_s` seconds ago is refused, so that nobody can repeat an old message.
+    sent more than `tolerance_s` seconds ago is refused, because an attacker could send an old message again.
 
     The same message can arrive twice: `webhook-id` is then the same. Raises InvalidSignature if no secret matches, and
     ValueError if a secret is not valid.

@@ -11,7 +11,6 @@ import struct
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from isal import isal_zlib
@@ -19,8 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from framehouse.adapters.images.image_metadata import Metadata
+from framehouse.domain.task import OutputFormat
 
-Format = Literal["png", "jpeg", "webp"]
 MEDIA_TYPES: dict[str, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 EXTENSIONS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 _BAND_ROWS = 256
@@ -49,7 +48,7 @@ class Encoded:
 
 def encode(
     pixels: NDArray[np.uint8],
-    format: Format,
+    format: OutputFormat,
     metadata: Metadata,
     *,
     quality: int = 92,

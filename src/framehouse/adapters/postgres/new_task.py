@@ -12,6 +12,7 @@ from framehouse.domain.element import PRESET_OWNER, Element
 from framehouse.domain.expansion import Expansion
 from framehouse.domain.reference import Reference
 from framehouse.domain.shot import Shot
+from framehouse.domain.sizes import Size
 from framehouse.domain.task import NO_OPTIONS, RequestOptions
 from framehouse.domain.task_kind import TaskKind
 from framehouse.domain.turn_cost import shot_cost
@@ -115,5 +116,6 @@ def options_json(options: RequestOptions) -> dict[str, object]:
 
 def options_from_json(stored: dict[str, Any]) -> RequestOptions:
     """Return the options that a stored JSON object contains."""
-    expansion = stored.get("expansion")
-    return RequestOptions(**(stored | {"expansion": Expansion(**expansion) if expansion else None}))
+    expansion, size = stored.get("expansion"), stored.get("size")
+    read = {"expansion": Expansion(**expansion) if expansion else None, "size": Size(*size) if size else None}
+    return RequestOptions(**(stored | read))

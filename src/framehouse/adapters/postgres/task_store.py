@@ -54,6 +54,31 @@ async def find_accepted(db: Database, account_id: int, key: str, body_hash: byte
     return (row["task_id"], row["created_at"]) if row else None
 
 
+async def find_latest_key(db: Database, account_id: int, prefix: str) -> str | None:
+    """Return the newest idempotency key that consists of this prefix and 32 hexadecimal digits, or None.
+
+    The prefix must consist of lower-case letters and digits, so that the range of keys is the same in all collations.
+    """
+    found: str | None = await db.value(
+        "select key from idempotency_keys where account_id = :account_id and key between :first and :last "
+        "and created_at > now() - idempotency_window() order by created_at desc limit 1",
+        account_id=account_id,
+        first=prefix + "0" * 32,
+        last=prefix + "f" * 32,
+    )
+    return found
+
+
+async def expire_key_soon(db: Database, account_id: int, key: str) -> None:
+    """Let an idempotency key expire in one minute."""
+    await db.rows(
+        "update idempotency_keys set created_at = now() - idempotency_window() + interval '1 minute' "
+        "where account_id = :account_id and key = :key",
+        account_id=account_id,
+        key=key,
+    )
+
+
 class TaskQuery(NamedTuple):
     """A query for one task by its task id or external id.
 

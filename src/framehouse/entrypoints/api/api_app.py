@@ -21,8 +21,8 @@ from framehouse.domain.signed_urls import Links
 from framehouse.engines.registry import Registry
 from framehouse.entrypoints.api.context import CREATED_TASK, OPERATION, ApiContext
 from framehouse.entrypoints.api.endpoint_table import ENDPOINTS
-from framehouse.entrypoints.api.envelope import CODE, failure, request_id_in
-from framehouse.entrypoints.api.error_responses import error_response, no_such_path, not_allowed
+from framehouse.entrypoints.api.envelope import CODE, request_id_in
+from framehouse.entrypoints.api.error_responses import error_response, no_such_path, not_allowed, refusal_response
 from framehouse.entrypoints.api.health_endpoints import check_readiness
 from framehouse.entrypoints.api.image_verifier import ImageVerifier
 from framehouse.entrypoints.api.long_poll import LongPolls
@@ -157,6 +157,5 @@ class Api:
         if not endpoints:
             raise no_such_path(request, self._router.closest_path(request.scope["path"]))
         request.scope[OPERATION] = endpoints[0].operation
-        return failure(
-            request, not_allowed(request), {"Allow": ", ".join(sorted(endpoint.method for endpoint in endpoints))}
-        )
+        allowed = ", ".join(sorted(endpoint.method for endpoint in endpoints))
+        return refusal_response(request, not_allowed(request), {"Allow": allowed})

@@ -100,7 +100,7 @@ class ApiContext:
         large body is deleted when the `async with` block ends. Raises the same errors as `BodyReader.read`. Raises
         Refused (1201) if the idempotency key is too long.
         """
-        _check_length(idempotency_key)
+        check_idempotency_key(idempotency_key)
         account_id = caller.account_id if caller else 0
         async with self.bodies.read(request, account_id=account_id, digest=bool(idempotency_key)) as body:
             yield body.value, (idempotency_key, body.digest) if idempotency_key else None
@@ -110,7 +110,7 @@ class ApiContext:
 
         Returns the same values and raises the same errors as `body`.
         """
-        _check_length(idempotency_key)
+        check_idempotency_key(idempotency_key)
         body = await self.bodies.read_small(request, digest=bool(idempotency_key))
         return body.value, (idempotency_key, body.digest) if idempotency_key else None
 
@@ -128,6 +128,7 @@ class ApiContext:
         return self.links.with_base(f"{request.scope['scheme']}://{host}")
 
 
-def _check_length(idempotency_key: str | None) -> None:
+def check_idempotency_key(idempotency_key: str | None) -> None:
+    """Raise Refused (1201) if the idempotency key is too long."""
     if idempotency_key and len(idempotency_key) > _MAX_KEY_CHARACTERS:
         raise Refused(1201, f"Idempotency-Key has more than {_MAX_KEY_CHARACTERS} characters")

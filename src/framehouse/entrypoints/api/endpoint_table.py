@@ -1,4 +1,4 @@
-"""The table of all endpoints: Kling dialect, uploads, images, upstream callbacks, health, admin API, browser pages."""
+"""The table of all endpoints: both dialects, uploads, images, upstream callbacks, health, admin API, browser pages."""
 
 from framehouse.entrypoints.api import (
     console_endpoints,
@@ -15,6 +15,7 @@ from framehouse.entrypoints.api.kling import examples, kling_endpoint_table
 from framehouse.entrypoints.api.kling.responses import SAVE_ERRORS, success_of
 from framehouse.entrypoints.api.kling.schemas import Envelope, UploadOut, UploadRequest, VerificationOut, VerifyRequest
 from framehouse.entrypoints.api.mcp_endpoint import serve_mcp
+from framehouse.entrypoints.api.openai import openai_endpoint_table
 from framehouse.entrypoints.api.router import Endpoint
 
 _JSON = ResponseDoc("Successful Response", content={"application/json": {"schema": {}}})
@@ -121,6 +122,7 @@ _VERIFY_ENDPOINT = Endpoint(
 
 ENDPOINTS = (
     *kling_endpoint_table.ENDPOINTS,
+    *openai_endpoint_table.ENDPOINTS,
     _VERIFY_ENDPOINT,
     *_UPLOAD_ENDPOINTS,
     *_IMAGE_ENDPOINTS,

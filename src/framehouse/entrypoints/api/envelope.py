@@ -37,8 +37,8 @@ CODE = "framehouse.code"
 this key."""
 
 
-class _EnvelopeResponse(Response):
-    """A response with a JSON envelope and the default headers.
+class _JsonResponse(Response):
+    """A response with a JSON body and the default headers.
 
     The headers are not validated, because the only value that can come from the client is a request id, which has
     already been validated.
@@ -58,6 +58,11 @@ class _EnvelopeResponse(Response):
         headers = [*self.raw_headers, *DEFAULT_HEADER_LIST]
         await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})
+
+
+def json_response(status: int, body: Mapping[str, Any], headers: Mapping[str, str]) -> Response:
+    """Return a response with a JSON body that is not an envelope. The header values must be valid."""
+    return _JsonResponse(status, body, headers)
 
 
 def request_id_of(request: Request) -> str:
@@ -83,7 +88,7 @@ def _new_request_id() -> str:
 def success(request: Request, data: Any, headers: dict[str, str] | None = None) -> Response:
     request_id = request_id_of(request)
     body = {"code": 0, "message": "SUCCEED", "request_id": request_id, "data": data}
-    return _EnvelopeResponse(200, body, {"X-Request-Id": request_id, **(headers or {})})
+    return _JsonResponse(200, body, {"X-Request-Id": request_id, **(headers or {})})
 
 
 def failure(request: Request, error: Refused, headers: Mapping[str, str] = MappingProxyType({})) -> Response:
@@ -93,7 +98,7 @@ def failure(request: Request, error: Refused, headers: Mapping[str, str] = Mappi
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
     body = {"code": error.code, "message": error.message, "request_id": request_id}
-    return _EnvelopeResponse(error.status, body, headers)
+    return _JsonResponse(error.status, body, headers)
 
 
 def raw_failure(code: int, message: str) -> tuple[list[tuple[bytes, bytes]], bytes]:

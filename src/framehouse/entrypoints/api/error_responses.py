@@ -1,4 +1,4 @@
-"""Error responses in the JSON envelope of the API."""
+"""Error responses in the form of the dialect that a request uses."""
 
 import logging
 
@@ -11,6 +11,7 @@ from framehouse.adapters.telemetry import metrics
 from framehouse.adapters.telemetry.safe_traceback import safe_traceback
 from framehouse.domain.errors import Refused
 from framehouse.entrypoints.api.envelope import failure, request_id_of
+from framehouse.entrypoints.api.openai_errors import PREFIX, openai_failure
 
 log = logging.getLogger(__name__)
 _MAX_PATH_CHARACTERS = 200
@@ -31,10 +32,19 @@ def error_response(request: Request, error: Exception) -> Response:
     """Return the response for an error. All errors except Refused are also logged."""
     match error:
         case Refused():
-            return failure(request, error)
+            return refusal_response(request, error)
         case DatabaseUnavailable() | StorageUnavailable():
             log.error("request %s: %s: %s", request_id_of(request), type(error).__name__, error)
-            return failure(request, Refused(5001, "the service is temporarily unavailable; try again", retry_after_s=2))
+            return refusal_response(
+                request, Refused(5001, "the service is temporarily unavailable; try again", retry_after_s=2)
+            )
     log.error("request %s failed: %s", request_id_of(request), safe_traceback(error))
     metrics.INTERNAL_ERRORS.inc()
-    return failure(request, Refused(5000, "internal error"))
+    return refusal_response(request, Refused(5000, "internal error"))
+
+
+def refusal_response(request: Request, refused: Refused, headers: dict[str, str] | None = None) -> Response:
+    """Return the response for a refused request: an envelope, or OpenAI's form under the path of that dialect."""
+    if request.scope["path"].startswith(PREFIX):
+        return openai_failure(request, refused, headers or {})
+    return failure(request, refused, headers or {})

@@ -55,7 +55,7 @@ def _operation(endpoint: Endpoint, operation: Operation) -> Json:
     if operation.links:
         links = {name: {"operationId": name} | link for name, link in operation.links.items()}
         document["responses"]["200"]["links"] = links
-    if endpoint.prefixed:
+    if endpoint.prefixed or endpoint.needs_key:
         document["security"] = [{"bearer": []}]
     return document
 

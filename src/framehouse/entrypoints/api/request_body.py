@@ -145,12 +145,16 @@ class BodyReader:
             yield bytes(received)
 
     @asynccontextmanager
-    async def read_file(self, request: Request, *, account_id: int, max_bytes: int) -> AsyncIterator[Content]:
+    async def read_file(
+        self, request: Request, *, account_id: int, max_bytes: int | None = None
+    ) -> AsyncIterator[Content]:
         """Read a body that is a file. The temporary file exists until the `async with` block ends.
 
+        `max_bytes` is the maximum size of the file. The default is the maximum size of a body.
         The limits on the number of large bodies apply after the first 64 KB. Raises Refused (1200) if the body is too
         large, ends too early or arrives too slowly. Raises StorageUnavailable if the temporary file cannot be written.
         """
+        max_bytes = self._max_bytes if max_bytes is None else max_bytes
         spool, size, sha256 = Spool(), 0, hashlib.sha256()
         stream, started = request.stream(), time.monotonic()
         async with AsyncExitStack() as slots:

@@ -22,7 +22,8 @@ class Endpoint:
     `path` may contain `{name}`, which matches any text without a slash, and `{name:path}`, which matches any text.
     `operation` is the name of the endpoint in metrics and traces. If `prefixed` is true, the endpoint is served under
     every path prefix and requires a key. If `at_root` is also true, the endpoint is also served without a prefix. If
-    `documentation` is None, the OpenAPI document omits the endpoint.
+    `needs_key` is true, an endpoint without a prefix also requires a key. If `documentation` is None, the OpenAPI
+    document omits the endpoint.
     """
 
     method: str
@@ -32,6 +33,7 @@ class Endpoint:
     documentation: Operation | None = None
     prefixed: bool = True
     at_root: bool = False
+    needs_key: bool = False
 
 
 Match = tuple[Endpoint, dict[str, str]]

@@ -13,16 +13,15 @@ from framehouse.adapters.images.base64 import NotBase64, decode_base64
 from framehouse.adapters.reference_files.header import BadImage
 from framehouse.domain.account import Caller
 from framehouse.domain.errors import Refused
-from framehouse.domain.reference import MAX_REFERENCE_BYTES, LongString, is_url
+from framehouse.domain.reference import MAX_REFERENCE_BYTES, Content, LongString, is_url
 from framehouse.domain.verification import MAX_VERIFIED_BYTES, for_account
 from framehouse.domain.verification_json import verification_data
 from framehouse.entrypoints.api.context import ApiContext
 from framehouse.entrypoints.api.envelope import success
-from framehouse.entrypoints.api.multipart import NoFile, file_of_form
+from framehouse.entrypoints.api.multipart import FORM, NotAForm, is_form, read_form
 from framehouse.entrypoints.api.request_headers import find_header
 
 FIELD = "image"
-_FORM = "multipart/form-data"
 _MAX_FORM_BYTES = MAX_VERIFIED_BYTES + 65_536
 
 
@@ -32,8 +31,7 @@ async def verify_image(context: ApiContext, request: Request) -> Response:
     verifier = context.verifier
     async with verifier.admitted(caller):
         content_type = find_header(request.scope, b"content-type") or ""
-        is_form = content_type.split(";")[0].strip().lower() == _FORM
-        read = partial(_file_of_form, content_type=content_type) if is_form else _image_of_json
+        read = partial(_file_of_form, content_type=content_type) if is_form(content_type) else _image_of_json
         async with read(context, request, caller) as content:
             try:
                 found = await verifier.verify(content, caller)
@@ -49,12 +47,20 @@ async def _file_of_form(
     """Read the file of a form, and wait for the turn of the account. Raises Refused."""
     body = context.bodies.read_file(request, account_id=caller.account_id, max_bytes=_MAX_FORM_BYTES)
     async with body as form, context.verifier.turn(caller):
-        with form.open() as file:
-            try:
-                content = await asyncio.to_thread(file_of_form, content_type, file, field=FIELD)
-            except NoFile as error:
-                raise Refused(1200, str(error)) from error
+        try:
+            content = await asyncio.to_thread(_image_of_form, content_type, form)
+        except NotAForm as error:
+            raise Refused(1200, str(error)) from error
         yield content
+
+
+def _image_of_form(content_type: str, form: Content) -> bytes:
+    """Return the first file of a form that has the name FIELD. This function blocks. Raises NotAForm."""
+    for name, value in read_form(content_type, form.open):
+        if name == FIELD and isinstance(value, Content):
+            with value.open() as file:
+                return file.read()
+    raise NotAForm(f"the form has no file with the name {FIELD}")
 
 
 @asynccontextmanager
@@ -86,6 +92,6 @@ def _decoded(image: str | LongString) -> bytes:
     if image.content is None:
         raise NotBase64(image.problem)
     if image.content.size > MAX_REFERENCE_BYTES:
-        raise NotBase64(f"has more than {MAX_REFERENCE_BYTES:,} bytes; send larger files as {_FORM}")
+        raise NotBase64(f"has more than {MAX_REFERENCE_BYTES:,} bytes; send larger files as {FORM}")
     with image.content.open() as file:
         return file.read()

@@ -12,8 +12,9 @@ from framehouse.domain.field_reader import read_int
 from framehouse.domain.task_json import element_task_data, preset_data
 from framehouse.entrypoints.api.context import ApiContext
 from framehouse.entrypoints.api.envelope import success
-from framehouse.entrypoints.api.kling.parameters import can_be_id, not_found, read_idempotency_key, read_page
+from framehouse.entrypoints.api.kling.parameters import read_idempotency_key, read_page
 from framehouse.entrypoints.api.kling.responses import accepted
+from framehouse.entrypoints.api.task_waits import can_be_id, not_found
 from framehouse.pipeline import saved_elements
 
 

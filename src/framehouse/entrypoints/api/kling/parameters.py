@@ -101,14 +101,3 @@ def read_low_priority(request: Request) -> bool:
     if name != "low":
         raise Refused(1201, f"X-Framehouse-Priority must be low or normal, not {quoted(priority)}")
     return True
-
-
-def can_be_id(text: str) -> bool:
-    """Return whether a task or an element can have this id."""
-    return len(text) <= 255 and "\0" not in text
-
-
-def not_found(id: str) -> Refused:
-    """Return the error for an id that does not exist in the caller's account."""
-    echo = "".join(c if c.isprintable() else "\ufffd" for c in id[:255])
-    return Refused(1201, f"Task not found by id/external id: {echo}")

@@ -3,7 +3,6 @@
 Each kind of task has its own set of these endpoints.
 """
 
-import asyncio
 import hashlib
 from collections.abc import Collection
 from contextlib import suppress
@@ -25,8 +24,6 @@ from framehouse.entrypoints.api.context import CREATED_TASK, OPERATION, ApiConte
 from framehouse.entrypoints.api.envelope import success
 from framehouse.entrypoints.api.kling.parameters import (
     MAX_PAGE_SIZE,
-    can_be_id,
-    not_found,
     read_idempotency_key,
     read_include,
     read_low_priority,
@@ -35,6 +32,7 @@ from framehouse.entrypoints.api.kling.parameters import (
 )
 from framehouse.entrypoints.api.kling.responses import accepted
 from framehouse.entrypoints.api.request_body import is_small
+from framehouse.entrypoints.api.task_waits import get_task, wait_for_end
 from framehouse.pipeline.accept import accept
 from framehouse.pipeline.cancel import cancel
 
@@ -115,7 +113,7 @@ class TaskEndpoints:
         task, wait_s = await context.serve(request, find)
         if wait_s:
             request.scope[OPERATION] = str(request.scope[OPERATION]).replace("get_", "wait_", 1)
-            task = await _wait(context, task, wait_s)
+            task = await wait_for_end(context, task, wait_s)
         include = read_include(request)
         if "previews" in include:
             (task,) = await task_store.with_thumb_hashes(context.db, [task])
@@ -130,7 +128,7 @@ class TaskEndpoints:
         """
         caller, id = await context.caller(request), request.path_params["id"]
         with suppress(Refused):
-            task = await _get(context, TaskQuery(caller.account_id, f"{id}/callbacks", kind=self.kind))
+            task = await get_task(context, TaskQuery(caller.account_id, f"{id}/callbacks", kind=self.kind))
             return success(request, self._data(context, request, task))
         task = await self._get_requested(context, request, caller)
         messages = await callback_queue.list_callbacks(
@@ -142,23 +140,23 @@ class TaskEndpoints:
         caller = await context.caller(request)
         task = await self._get_requested(context, request, caller)
         await cancel(context.db, caller.account_id, task.id, context.retention)
-        task = await _get(context, TaskQuery(caller.account_id, str(task.id)))
+        task = await get_task(context, TaskQuery(caller.account_id, str(task.id)))
         return success(request, self._data(context, request, task))
 
     async def _get_requested(
         self, context: ApiContext, request: Request, caller: Caller, key_id: int | None = None
     ) -> Task:
-        """Return the task whose id is in the path of a request. For `key_id` and the errors, see `_get`.
+        """Return the task whose id is in the path of a request. For `key_id` and the errors, see `get_task`.
 
         A slash at the end of the path is ignored, unless it belongs to an external id.
         """
         query = TaskQuery(caller.account_id, request.path_params["id"], key_id, self.kind)
         try:
-            return await _get(context, query)
+            return await get_task(context, query)
         except Refused:
             if request.scope["path"].endswith("/"):
                 with suppress(Refused):
-                    return await _get(context, query._replace(either_id=f"{query.either_id}/"))
+                    return await get_task(context, query._replace(either_id=f"{query.either_id}/"))
             raise
 
     def _data(self, context: ApiContext, request: Request, task: Task, include: Collection[str] = ()) -> dict[str, Any]:
@@ -172,28 +170,3 @@ class TaskEndpoints:
         if "pictures" in include and task.status == "processing":
             data["pictures"] = generated_images(task, links, previews=previews)
         return data
-
-
-async def _get(context: ApiContext, query: TaskQuery) -> Task:
-    """Return the task that a query describes.
-
-    Raises Refused (1201) if the task does not exist, or if the key `query.key_id` is no longer valid.
-    """
-    found = await context.find_task(query) if can_be_id(query.either_id) else None
-    if found is None or found.refused or found.task is None:
-        raise not_found(query.either_id)
-    return found.task
-
-
-async def _wait(context: ApiContext, task: Task, seconds: int) -> Task:
-    """Wait until the task has ended or `seconds` seconds have passed. Return the current state of the task."""
-    if task.ended:
-        return task
-    with context.long_polls.watch(task.id, task.account_id) as ended:
-        task = await _get(context, TaskQuery(task.account_id, str(task.id)))
-        if task.ended:
-            return task
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await ended.wait()
-    return await _get(context, TaskQuery(task.account_id, str(task.id)))
