@@ -90,7 +90,7 @@ async def serving(
         "max_body_bytes": 150_000_000,
         "open_mcp": lambda: open_mcp_app(app),
     }
-    app: ASGIApp = api_app.build_api(
+    app: api_app.Api = api_app.build_api(
         db=deployment.db, storage=deployment.storage, registry=deployment.registry, **(settings | options)
     )
     listening = socket.create_server(("127.0.0.1", 0))

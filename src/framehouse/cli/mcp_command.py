@@ -29,7 +29,7 @@ def mcp(server: str | None, key: str | None) -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("mcp", "mcp_types", "framehouse_client"):
             raise
-        raise Problem("MCP is not installed. Install it: pip install 'framehouse[mcp]'") from error
+        raise Problem("MCP is not installed. Install it: pip install 'framehouse[mcp]' framehouse-client") from error
     set_up_logging("warning")
     try:
         asyncio.run(run_stdio(server, key))

@@ -36,6 +36,6 @@ class McpMount:
                     if (error.name or "").partition(".")[0] not in ("mcp", "mcp_types", "framehouse_client"):
                         raise
             if self._app is None:
-                advice = "ask the operator of this server to install it: pip install 'framehouse[mcp]'"
+                advice = "its operator can install the packages: pip install 'framehouse[mcp]' framehouse-client"
                 raise Refused(1202, f"this server has no MCP endpoint; {advice}")
             return self._app

@@ -8,7 +8,7 @@ from typing import Any
 import mcp_types as types
 from mcp.shared.exceptions import MCPError
 
-from framehouse.entrypoints.mcp.image_files import MAX_CONTENT_BYTES, fetch_image
+from framehouse.entrypoints.mcp.result_images import MAX_CONTENT_BYTES, fetch_image
 from framehouse_client import AsyncClient
 from framehouse_client.elements import Element, get_element, list_page
 from framehouse_client.errors import FramehouseError, InvalidRequest, NotFound

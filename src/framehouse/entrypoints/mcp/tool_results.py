@@ -6,7 +6,7 @@ from typing import Any
 
 import mcp_types as types
 
-from framehouse.entrypoints.mcp.image_files import MAX_CONTENT_BYTES, fetch_image
+from framehouse.entrypoints.mcp.result_images import MAX_CONTENT_BYTES, fetch_image
 from framehouse.entrypoints.mcp.tool_arguments import ImageContent
 from framehouse.entrypoints.mcp.tool_call import ToolCall
 from framehouse_client.task_data import ImageData, TaskData
