@@ -323,7 +323,7 @@ async def run_api(
         def open_mcp() -> ASGIApp:
             from framehouse.entrypoints.mcp.mcp_http_app import McpHttpApp
 
-            return McpHttpApp(app, prefix=settings.path_prefixes[0])
+            return McpHttpApp(app, prefix=settings.path_prefixes[0], is_stopping=lambda: app.is_stopping)
 
         app = build_api(
             db=deployment.db,

@@ -9,7 +9,7 @@ import pytest
 from tests.support.api_server import PATH, Api, serving
 from tests.support.image_files import image_base64
 from tests.support.in_process_deployment import MakeDeployment
-from tests.support.mcp_clients import LEGACY, MODERN, connected_to, images_of, links_of, text_of
+from tests.support.mcp_clients import LEGACY, MODERN, TaskReport, connected_to, images_of, links_of, text_of
 
 both_modes = pytest.mark.parametrize("mode", [LEGACY, MODERN])
 
@@ -132,22 +132,30 @@ async def test_a_repeated_call_with_the_same_idempotency_key_returns_the_first_t
 
 
 async def test_a_call_whose_client_disconnects_keeps_its_task(api: Api) -> None:
-    created: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-
-    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
-        if not created.done():
-            created.set_result(str(message).split()[2].rstrip("."))
+    report = TaskReport()
 
     async def call() -> None:
         async with connected_to(api) as client:
-            await client.call_tool("create_images", {"prompt": "A red fox"}, progress_callback=on_progress)
+            await client.call_tool("create_images", {"prompt": "A red fox"}, progress_callback=report)
 
     calling = asyncio.create_task(call())
-    task_id = await asyncio.wait_for(created, 60)
+    task_id = await report.task_id()
     calling.cancel()
     await asyncio.gather(calling, return_exceptions=True)
     api.deployment.start_worker()
     assert (await api.wait_for_task(task_id))["task_status"] == "succeed"
+
+
+async def test_a_server_that_stops_returns_the_state_of_the_task(api: Api) -> None:
+    report = TaskReport()
+    async with connected_to(api) as client:
+        call = {"prompt": "A red fox", "wait_s": 600}
+        calling = asyncio.create_task(client.call_tool("create_images", call, progress_callback=report))
+        task_id = await report.task_id()
+        api.app.end_long_polls()
+        result = await asyncio.wait_for(calling, 60)
+    assert (result.structured_content["task_id"], result.structured_content["status"]) == (task_id, "submitted")
+    assert "wait_for_task" in text_of(result)
 
 
 @pytest.mark.parametrize(

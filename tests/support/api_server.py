@@ -126,10 +126,10 @@ async def serving(
         listening.close()
 
 
-def open_mcp_app(api: ASGIApp) -> ASGIApp:
+def open_mcp_app(api: api_app.Api) -> ASGIApp:
     from framehouse.entrypoints.mcp.mcp_http_app import McpHttpApp  # imported here, because the import takes a second
 
-    return McpHttpApp(api, prefix="/kling")
+    return McpHttpApp(api, prefix="/kling", is_stopping=lambda: api.is_stopping)
 
 
 def element_body(**fields: Any) -> dict[str, Any]:

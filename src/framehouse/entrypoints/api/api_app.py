@@ -95,6 +95,7 @@ class Api:
     def __init__(self, context: ApiContext, router: Router) -> None:
         self._context = context
         self._router = router
+        self.is_stopping = False
         self._lifespan = Lifespan(lifespan=self._listening)
 
     @asynccontextmanager
@@ -108,6 +109,7 @@ class Api:
 
     def end_long_polls(self) -> None:
         """Respond to all long polls immediately, because the server is stopping."""
+        self.is_stopping = True
         self._context.long_polls.wake_all()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

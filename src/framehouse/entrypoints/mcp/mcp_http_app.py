@@ -5,7 +5,7 @@ and because processes restart.
 """
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import httpx
@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from framehouse.entrypoints.mcp.mcp_server import build_server
-from framehouse.entrypoints.mcp.tool_call import Context
+from framehouse.entrypoints.mcp.tool_call import Context, ToolCall
 from framehouse_client import AsyncClient
 
 _MAX_BODY_BYTES = 2**31
@@ -25,13 +25,15 @@ class McpHttpApp:
     """An ASGI app that serves MCP messages by sending requests to the API app in the same process.
 
     Each of these requests contains the key of the message that caused it, so authentication, rate limits, quotas and
-    errors are the same as in the API. `prefix` is the path prefix of the API, such as `/kling`.
+    errors are the same as in the API. `prefix` is the path prefix of the API, such as `/kling`. `is_stopping` returns
+    whether the server is stopping.
     """
 
-    def __init__(self, api: ASGIApp, *, prefix: str) -> None:
+    def __init__(self, api: ASGIApp, *, prefix: str, is_stopping: Callable[[], bool]) -> None:
         self._transport = _InProcessTransport(api)
+        self._is_stopping = is_stopping
         self._prefix = prefix or "/v1"  # the client removes a final /v1, and would replace an empty path
-        self._server = build_server(self._open_client, local_files=False)
+        self._server = build_server(self._open_call, local_files=False)
         # the package would log several lines for each message
         logging.getLogger("mcp").setLevel(logging.ERROR)
 
@@ -42,13 +44,13 @@ class McpHttpApp:
             await manager.handle_request(scope, receive, send)
 
     @asynccontextmanager
-    async def _open_client(self, context: Context) -> AsyncIterator[AsyncClient]:
-        """Open a client with the key and the address that the MCP client used."""
+    async def _open_call(self, context: Context) -> AsyncIterator[ToolCall]:
+        """Open a client of the API with the key and the address that the MCP client used."""
         request = context.request
         assert isinstance(request, Request)
         url = f"{request.url.scheme}://{request.headers.get('host', '127.0.0.1')}{self._prefix}"
         async with AsyncClient(url, _key_of(request), retry_s=0, transport=self._transport) as client:
-            yield client
+            yield ToolCall(client, context, local_files=False, is_stopping=self._is_stopping)
 
 
 class _InProcessTransport(httpx.ASGITransport):

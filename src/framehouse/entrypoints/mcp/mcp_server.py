@@ -10,7 +10,7 @@ from framehouse import __version__
 from framehouse.entrypoints.mcp import element_resources
 from framehouse.entrypoints.mcp.protocol_tasks import add_tasks
 from framehouse.entrypoints.mcp.tool_arguments import read_arguments
-from framehouse.entrypoints.mcp.tool_call import Context, OpenClient, ToolCall
+from framehouse.entrypoints.mcp.tool_call import Context, OpenCall
 from framehouse.entrypoints.mcp.tool_errors import ToolFailed
 from framehouse.entrypoints.mcp.tool_table import TOOLS, make_tools
 
@@ -39,10 +39,10 @@ class _Server(Server[Any]):
         return capabilities
 
 
-def build_server(open_client: OpenClient, *, local_files: bool) -> Server[Any]:
-    """Return the server. `open_client` opens a client of the API for one message.
+def build_server(open_call: OpenCall, *, local_files: bool) -> Server[Any]:
+    """Return the server. `open_call` opens the context of one message.
 
-    With `local_files`, image arguments may be paths of files on this machine.
+    With `local_files`, the descriptions of the tools state that images can be paths of files on the client's machine.
     """
     tools = make_tools(local_files=local_files)
 
@@ -56,23 +56,23 @@ def build_server(open_client: OpenClient, *, local_files: bool) -> Server[Any]:
             raise MCPError(types.INVALID_PARAMS, message)
         try:
             arguments = read_arguments(tool.arguments, params.arguments or {})
-            async with open_client(context) as client:
-                return await tool.run(ToolCall(client, context, local_files), arguments)
+            async with open_call(context) as call:
+                return await tool.run(call, arguments)
         except ToolFailed as error:
             return types.CallToolResult(content=[types.TextContent(text=str(error))], is_error=True)
 
     async def list_resources(
         context: Context, params: types.PaginatedRequestParams | None
     ) -> types.ListResourcesResult:
-        async with open_client(context) as client:
-            return await element_resources.list_elements(client, params.cursor if params else None)
+        async with open_call(context) as call:
+            return await element_resources.list_elements(call.client, params.cursor if params else None)
 
     async def list_templates(_context: Context, _params: object) -> types.ListResourceTemplatesResult:
         return types.ListResourceTemplatesResult(resource_templates=[element_resources.TEMPLATE])
 
     async def read_resource(context: Context, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
-        async with open_client(context) as client:
-            return await element_resources.read_element(client, params.uri)
+        async with open_call(context) as call:
+            return await element_resources.read_element(call.client, params.uri)
 
     server = _Server(
         "framehouse",
@@ -87,5 +87,5 @@ def build_server(open_client: OpenClient, *, local_files: bool) -> Server[Any]:
     )
     # The API traces its own requests, so the package's own spans are not needed.
     server.middleware.clear()
-    add_tasks(server, open_client, local_files=local_files)
+    add_tasks(server, open_call)
     return server

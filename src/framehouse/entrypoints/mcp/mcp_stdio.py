@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from mcp.server.stdio import stdio_server
 
 from framehouse.entrypoints.mcp.mcp_server import build_server
-from framehouse.entrypoints.mcp.tool_call import Context
+from framehouse.entrypoints.mcp.tool_call import Context, ToolCall
 from framehouse_client import AsyncClient
 
 _RETRY_S = 120.0
@@ -24,10 +24,10 @@ async def run_stdio(url: str, key: str) -> None:
     async with AsyncClient(url, key, retry_s=_RETRY_S) as client:
 
         @asynccontextmanager
-        async def shared_client(_context: Context) -> AsyncIterator[AsyncClient]:
-            yield client
+        async def open_call(context: Context) -> AsyncIterator[ToolCall]:
+            yield ToolCall(client, context, local_files=True, is_stopping=lambda: False)
 
-        server = build_server(shared_client, local_files=True)
+        server = build_server(open_call, local_files=True)
         serving = asyncio.current_task()
         assert serving
         for number in (signal.SIGTERM, signal.SIGINT):

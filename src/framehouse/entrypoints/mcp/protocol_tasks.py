@@ -15,7 +15,7 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from framehouse.entrypoints.mcp.api_steps import cancel_task, task_page, task_with_previews
 from framehouse.entrypoints.mcp.task_progress import wait_for_task
 from framehouse.entrypoints.mcp.tool_arguments import read_arguments
-from framehouse.entrypoints.mcp.tool_call import Context, OpenClient, ToolCall
+from framehouse.entrypoints.mcp.tool_call import Context, OpenCall
 from framehouse.entrypoints.mcp.tool_errors import ToolFailed
 from framehouse.entrypoints.mcp.tool_results import is_cancelled, task_result
 from framehouse.entrypoints.mcp.tool_table import TOOLS
@@ -31,7 +31,7 @@ _FOREVER_S = 365 * 86400.0
 _TOOL = "tools/call"
 
 
-def add_tasks(server: Server[Any], open_client: OpenClient, *, local_files: bool) -> None:
+def add_tasks(server: Server[Any], open_call: OpenCall) -> None:
     """Add the methods of tasks, and let clients start the tools that create images as tasks."""
 
     async def start(ctx: Context, call_next: CallNext) -> HandlerResult:
@@ -45,9 +45,9 @@ def add_tasks(server: Server[Any], open_client: OpenClient, *, local_files: bool
         arguments = params.get("arguments")
         try:
             values = read_arguments(tool.arguments, arguments if isinstance(arguments, dict) else {})
-            async with open_client(ctx) as client:
-                task_id = await tool.create(ToolCall(client, ctx, local_files), values)
-                return {"task": _task_json(await client.run(task_with_previews, task_id))}
+            async with open_call(ctx) as call:
+                task_id = await tool.create(call, values)
+                return {"task": _task_json(await call.client.run(task_with_previews, task_id))}
         except ToolFailed as error:
             raise MCPError(types.INVALID_PARAMS, str(error)) from error
         except FramehouseError as error:
@@ -72,9 +72,10 @@ def add_tasks(server: Server[Any], open_client: OpenClient, *, local_files: bool
         """Wait until the task has ended, and return what the tool would have returned."""
         _check_version(context)
         try:
-            async with open_client(context) as client:
-                call = ToolCall(client, context, local_files)
+            async with open_call(context) as call:
                 task = await wait_for_task(call, params.task_id, _FOREVER_S)
+                if not task.ended:
+                    raise MCPError(types.INTERNAL_ERROR, "the server is stopping; send the same request again")
                 payload = await task_result(call, task, "preview")
         except ToolFailed as error:
             raise MCPError(types.INVALID_PARAMS, str(error)) from error
@@ -84,8 +85,8 @@ def add_tasks(server: Server[Any], open_client: OpenClient, *, local_files: bool
     async def _run(context: Context, *step: Any) -> Any:
         _check_version(context)
         try:
-            async with open_client(context) as client:
-                return await client.run(*step)
+            async with open_call(context) as call:
+                return await call.client.run(*step)
         except FramehouseError as error:
             raise _protocol_error(error) from error
 

@@ -16,7 +16,7 @@ _MIN_INTERVAL_S = 0.5
 async def wait_for_task(call: ToolCall, task_id: str, wait_s: float) -> TaskData:
     """Return the state of a task when it has ended, or after `wait_s` seconds. Raises ToolFailed.
 
-    If the MCP client disconnects, the task continues.
+    If the MCP client disconnects, the task continues. If this process is about to end, the wait ends early.
     """
     end = time.monotonic() + wait_s
     with readable_errors(task_id):
@@ -25,10 +25,10 @@ async def wait_for_task(call: ToolCall, task_id: str, wait_s: float) -> TaskData
             left_s = end - started
             poll_s = min(_POLL_S, max(0, math.ceil(left_s)))
             task = await call.client.run(task_with_previews, task_id, wait_s=poll_s)
-            if task.ended or left_s <= 0:
+            if task.ended or left_s <= 0 or call.is_stopping():
                 return task
             await call.report(task.progress, progress_text(task))
-            # a server that is stopping ends long polls early
+            # the API can end a long poll early
             await asyncio.sleep(max(0.0, started + _MIN_INTERVAL_S - time.monotonic()))
 
 

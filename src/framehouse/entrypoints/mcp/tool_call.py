@@ -12,8 +12,6 @@ from framehouse.entrypoints.mcp.tool_errors import ToolFailed
 from framehouse_client import AsyncClient
 
 Context = ServerRequestContext[Any, Any]
-OpenClient = Callable[[Context], AbstractAsyncContextManager[AsyncClient]]
-"""A function that opens a client of the API for one message."""
 _STEP = 0.0001
 
 
@@ -22,12 +20,13 @@ class ToolCall:
     """One request of an MCP client.
 
     `client` sends requests to the API with the key of the MCP client. `local_files` is true if the MCP client may name
-    files of this machine.
+    files of this machine. `is_stopping` returns whether this process is about to end, so that calls must not wait.
     """
 
     client: AsyncClient
     context: Context
     local_files: bool
+    is_stopping: Callable[[], bool]
     _progress: float = -1.0
     _message: str = ""
 
@@ -42,6 +41,10 @@ class ToolCall:
         self._progress = max(progress, self._progress + _STEP)
         self._message = message
         await self.context.session.report_progress(self._progress, 1.0, message)
+
+
+OpenCall = Callable[[Context], AbstractAsyncContextManager[ToolCall]]
+"""A function that opens the context of one message."""
 
 
 @contextmanager
