@@ -112,7 +112,10 @@ def test_the_lock_files_of_the_image_are_subsets_of_the_main_lock_file() -> None
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     main = entries("requirements.lock")
     for name, requirements in (
-        ("requirements-runtime.lock", project["project"]["dependencies"]),
+        (
+            "requirements-runtime.lock",
+            project["project"]["dependencies"] + project["project"]["optional-dependencies"]["mcp"],
+        ),
         ("requirements-build.lock", project["dependency-groups"]["build"]),
     ):
         locked = entries(name)

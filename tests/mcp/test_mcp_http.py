@@ -164,6 +164,9 @@ async def test_the_limits_on_bodies_apply(make_deployment: MakeDeployment) -> No
         assert (response.status_code, response.json()["error"]["code"]) == (413, 1200)
         unauthorized = await post(api.anonymous, large)
         assert unauthorized.status_code == 401
+        many = call("get_task", task_id=[[] for _ in range(200_000)])
+        refused = await post(api.alice, many)
+        assert (refused.status_code, "too many values" in refused.text) == (413, True)
     async with serving(await make_deployment(), max_body_bytes=2000) as api:
         response = await post(api.alice, call("get_task", task_id="x" * 3000))
         assert response.status_code == 413
@@ -185,6 +188,16 @@ async def test_large_messages_of_one_account_do_not_delay_another_account(api: A
         for waiter in calls:
             waiter.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
+
+
+async def test_an_unexpected_error_is_hidden_and_counted(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_arguments: object) -> None:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr("framehouse.entrypoints.mcp.task_tools.task_json", fail)
+    await api.create()
+    response = await post(api.alice, call("list_tasks"))
+    assert answer_of(response)["error"] == {"code": -32603, "message": "internal error"}
 
 
 async def test_a_server_without_the_package_says_how_to_install_it(make_deployment: MakeDeployment) -> None:

@@ -19,6 +19,9 @@ from framehouse.entrypoints.api.context import ApiContext
 from framehouse.entrypoints.api.envelope import CODE, request_id_of
 from framehouse.entrypoints.api.request_headers import find_header
 
+MAX_VALUES = 100_000
+"""The maximum number of JSON values in a message. Parsing millions of values would block the event loop for seconds and
+use hundreds of megabytes. A base64 image is only one value."""
 _LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 _UNAUTHORIZED = 401
 
@@ -37,9 +40,16 @@ async def serve_mcp(context: ApiContext, request: Request) -> ASGIApp:
         async with AsyncExitStack() as stack:
             bodies = context.mcp.bodies.read_whole(request, account_id=caller.account_id)
             body = await stack.enter_async_context(bodies)
+            if _max_values(body) > MAX_VALUES:
+                raise Refused(1200, f"the message has too many values; at most {MAX_VALUES:,} are allowed", status=413)
             return _Message(app, body, stack.pop_all())
     except Refused as error:
         return _refusal(request, error)
+
+
+def _max_values(body: bytes) -> int:
+    """Return an upper limit of the number of JSON values. Only commas and brackets in strings make it too high."""
+    return sum(body.count(character) for character in (b",", b"[", b"{"))
 
 
 def _refusal(request: Request, error: Refused) -> Response:

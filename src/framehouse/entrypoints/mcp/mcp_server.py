@@ -1,12 +1,17 @@
 """The MCP server: its tools, resources and tasks, independent of the transport."""
 
+import logging
 from typing import Any
 
 import mcp_types as types
+from mcp.server.context import CallNext, HandlerResult
 from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
+from pydantic import ValidationError
 
 from framehouse import __version__
+from framehouse.adapters.telemetry import metrics
+from framehouse.adapters.telemetry.safe_traceback import safe_traceback
 from framehouse.entrypoints.mcp import element_resources
 from framehouse.entrypoints.mcp.protocol_tasks import add_tasks
 from framehouse.entrypoints.mcp.tool_arguments import read_arguments
@@ -14,6 +19,7 @@ from framehouse.entrypoints.mcp.tool_call import Context, OpenCall
 from framehouse.entrypoints.mcp.tool_errors import ToolFailed
 from framehouse.entrypoints.mcp.tool_table import TOOLS, make_tools
 
+log = logging.getLogger(__name__)
 _INSTRUCTIONS = (
     "Creates and expands images on a Framehouse server. create_images and expand_image create a task and wait for its "
     "images. If a call is interrupted or its waiting time is over, the task continues on the server: call "
@@ -37,6 +43,18 @@ class _Server(Server[Any]):
                 ),
             )
         return capabilities
+
+
+async def _hide_internal_errors(ctx: Context, call_next: CallNext) -> HandlerResult:
+    """Log unexpected errors. The package would send their texts to the client."""
+    try:
+        return await call_next(ctx)
+    except (MCPError, ValidationError):
+        raise
+    except Exception as error:  # noqa: BLE001 - every error becomes a response
+        log.error("the MCP request %s failed: %s", ctx.method, safe_traceback(error))
+        metrics.INTERNAL_ERRORS.inc()
+        raise MCPError(types.INTERNAL_ERROR, "internal error") from None
 
 
 def build_server(open_call: OpenCall, *, local_files: bool) -> Server[Any]:
@@ -85,7 +103,7 @@ def build_server(open_call: OpenCall, *, local_files: bool) -> Server[Any]:
         on_list_resource_templates=list_templates,
         on_read_resource=read_resource,
     )
-    # The API traces its own requests, so the package's own spans are not needed.
-    server.middleware.clear()
+    # This replaces the package's own spans, because the API traces its own requests.
+    server.middleware[:] = [_hide_internal_errors]
     add_tasks(server, open_call)
     return server

@@ -13,12 +13,12 @@ _MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp", "
 
 
 @dataclass(frozen=True, slots=True)
-class ResultImage:
+class DownloadedImage:
     content: bytes
     media_type: str
 
 
-async def fetch_image(client: AsyncClient, url: str, *, max_base64_bytes: int) -> ResultImage | None:
+async def fetch_image(client: AsyncClient, url: str, *, max_base64_bytes: int) -> DownloadedImage | None:
     """Return an image, or None if it has more bytes as base64, or if it cannot be downloaded.
 
     A result without an image is still useful, because it contains the links to all images.
@@ -29,4 +29,4 @@ async def fetch_image(client: AsyncClient, url: str, *, max_base64_bytes: int) -
         return None
     if len(content) * 4 > max_base64_bytes * 3:
         return None
-    return ResultImage(content, _MEDIA_TYPES[extension(content)])
+    return DownloadedImage(content, _MEDIA_TYPES[extension(content)])
