@@ -8,7 +8,7 @@ from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from framehouse.domain.errors import Failed, Postponed, Unavailable, Unknown
+from framehouse.domain.errors import Declined, Failed, Postponed, Unavailable, Unknown
 from framehouse.domain.outcome import MAY_BE_PAID, Done, Fail, HandOver, Outcome, Postpone, Retry, Wait
 
 RouteControl = Literal["paused", "draining"]
@@ -129,7 +129,7 @@ def choose_routes(
                     f"the request {MAY_BE_PAID})"
                 )
             case error:
-                return Fail(error.message)
+                return Fail(error.message, declined=isinstance(error, Declined))
     # If the batch had an open order at the start, the routes before the order's route were skipped. If one of them is
     # usable, the batch is retried and the task does not fail.
     if retry is None and earlier_usable:

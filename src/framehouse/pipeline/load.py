@@ -27,7 +27,7 @@ async def load_batch(
     except Unavailable as error:
         return Retry(error.message, counts_attempt=True)
     except Declined as error:
-        return Fail(error.message)
+        return Fail(error.message, declined=True)
     ratio = batch.ratio
     if ratio == AUTO:
         sizes = [(reference.width, reference.height) for reference in references]
