@@ -29,7 +29,7 @@ from framehouse_client.task_request import (
     try_on_request,
 )
 from framehouse_client.task_view import TaskView
-from framehouse_client.transport import ERRORS, MAX_REDIRECTS, arguments, no_response, response_of
+from framehouse_client.transport import ERRORS, LIMITS, MAX_REDIRECTS, arguments, no_response, response_of
 
 Content = bytes
 
@@ -339,7 +339,7 @@ class _Runner:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self._http = httpx.Client(max_redirects=MAX_REDIRECTS)
+        self._http = httpx.Client(max_redirects=MAX_REDIRECTS, limits=LIMITS)
 
     def run(self, steps: Steps[T]) -> T:
         result: Any = None
