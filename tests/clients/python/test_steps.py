@@ -22,6 +22,7 @@ from framehouse_client import (
     verify_webhook,
 )
 from framehouse_client.connection import Connection, open_connection, sign_jwt
+from framehouse_client.creating import create_task
 from framehouse_client.effects import NoResponse, Request, Response, Sleep, Steps
 from framehouse_client.exchange import get
 from framehouse_client.task_request import create_request
@@ -115,6 +116,15 @@ def test_a_wrong_url_is_reported_soon(clock: Clock) -> None:
     with pytest.raises(ConnectionFailed):
         clock.run(get(connection(), "/x"), [NoResponse("refused", sent=False)])
     assert clock.now > 60
+
+
+def test_a_server_that_restarts_during_the_first_request_is_waited_for(clock: Clock) -> None:
+    task = b'{"code": 0, "data": {"task_id": "t", "task_status": "submitted"}}'
+    lost, refused = NoResponse("reset", sent=True), NoResponse("refused", sent=False)
+    new = Connection("http://a.b/kling", key="k")
+    _, requests = clock.run(create_task(new, create_request("a fox")), [lost, *[refused] * 8, Response(200, {}, task)])
+    assert [request.method for request in requests] == ["POST"] + ["GET"] * 9
+    assert clock.now > 10
 
 
 @pytest.mark.parametrize("body", [b'{"code": 1102, "message": "units"}', b'{"code": 1201, "message": "n is wrong"}'])

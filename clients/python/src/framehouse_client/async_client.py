@@ -272,11 +272,11 @@ class AsyncTask(TaskView):
         return self
 
     async def save(self, folder: str | PathLike[str] = ".") -> list[Path]:
-        """Save all images and watermarked copies in a folder, and return the paths. Call `wait` first.
+        """Wait until the task has ended, save all images and watermarked copies in a folder, and return the paths.
 
         The names contain the id of the task and the number of the image. A file is complete or does not exist.
         """
-        self._check()
+        await self.wait()
         return await self._runner.run(downloading.save_task(self._runner.connection, self._data, Path(folder)))
 
 

@@ -56,8 +56,7 @@ def send_once(connection: Connection, request: Request) -> Steps[Response | NoRe
     """Send a request to the server with the key, and learn from the response."""
     headers = {"User-Agent": USER_AGENT, "Accept": "application/json", **request.headers, **connection.headers()}
     outcome = yield from send(replace(request, headers=headers))
-    if isinstance(outcome, Response):
-        connection.learn(outcome)
+    connection.learn(outcome)
     return outcome
 
 
