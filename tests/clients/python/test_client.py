@@ -163,6 +163,11 @@ async def test_a_wait_has_a_timeout(client: AsyncClient) -> None:
     assert task.status == "submitted"
 
 
+async def test_save_waits_for_the_images(api: Api, client: AsyncClient, tmp_path: Path) -> None:
+    api.deployment.start_worker()
+    assert len(await (await client.create("a fox", n=2, watermark=True)).save(tmp_path)) == 4
+
+
 async def test_a_task_is_cancelled(api: Api, client: AsyncClient) -> None:
     task = await client.create("a fox")
     assert (await task.cancel()).error == "Canceled"

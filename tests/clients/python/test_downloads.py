@@ -102,6 +102,7 @@ async def test_a_download_is_repeated(kind: ClientKind, failure: bytes, tmp_path
         (http(200, PNG[:50], length=len(PNG)), ConnectionFailed, "cannot download"),
         (http(302, b"", "Location: /again"), ConnectionFailed, "redirects"),
         (http(302, b"", "Location: file:///etc/passwd"), ConnectionFailed, "protocol"),
+        (http(302, b"", "Location: http://[/"), ConnectionFailed, "cannot download"),
     ],
 )
 async def test_a_failed_download_leaves_no_file(

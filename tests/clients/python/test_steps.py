@@ -1,6 +1,7 @@
 """The rules of pauses, credentials and webhooks, without a server and without waiting."""
 
 import json
+import pickle
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -9,10 +10,22 @@ import jwt
 import pytest
 from standardwebhooks import Webhook
 
-from framehouse_client import Client, ConnectionFailed, InvalidSignature, RateLimited, ServerError, verify_webhook
+from framehouse_client import (
+    Client,
+    ConnectionFailed,
+    FramehouseError,
+    InvalidSignature,
+    RateLimited,
+    ServerError,
+    TaskFailed,
+    TaskMayExist,
+    verify_webhook,
+)
 from framehouse_client.connection import Connection, open_connection, sign_jwt
+from framehouse_client.creating import create_task
 from framehouse_client.effects import NoResponse, Request, Response, Sleep, Steps
 from framehouse_client.exchange import get
+from framehouse_client.task_request import create_request
 
 SECRET = "whsec_" + "c2VjcmV0IG9mIHRoZSBhY2NvdW50"
 OTHER = "whsec_" + "YW5vdGhlciBzZWNyZXQgb2YgaXQ="
@@ -105,6 +118,15 @@ def test_a_wrong_url_is_reported_soon(clock: Clock) -> None:
     assert clock.now > 60
 
 
+def test_a_server_that_restarts_during_the_first_request_is_waited_for(clock: Clock) -> None:
+    task = b'{"code": 0, "data": {"task_id": "t", "task_status": "submitted"}}'
+    lost, refused = NoResponse("reset", sent=True), NoResponse("refused", sent=False)
+    new = Connection("http://a.b/kling", key="k")
+    _, requests = clock.run(create_task(new, create_request("a fox")), [lost, *[refused] * 8, Response(200, {}, task)])
+    assert [request.method for request in requests] == ["POST"] + ["GET"] * 9
+    assert clock.now > 10
+
+
 @pytest.mark.parametrize("body", [b'{"code": 1102, "message": "units"}', b'{"code": 1201, "message": "n is wrong"}'])
 def test_final_errors_are_not_retried(clock: Clock, body: bytes) -> None:
     with pytest.raises(Exception, match=r"units|wrong"):
@@ -153,6 +175,25 @@ def test_no_representation_contains_a_secret() -> None:
     assert "secret" not in repr(opened)
     with Client("http://a.b", "fh_secret") as client:
         assert "secret" not in f"{client!r} {client._connection!r}"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RateLimited("m", code=1303, status=429, request_id="r"),
+        TaskFailed("m", task_id="t"),
+        TaskMayExist("m", external_task_id="e"),
+    ],
+)
+def test_errors_survive_pickling(error: FramehouseError) -> None:
+    """Task queues such as Celery pickle errors."""
+    assert vars(pickle.loads(pickle.dumps(error))) == vars(error)
+
+
+def test_an_idempotency_key_must_fit_into_a_header() -> None:
+    for key in ("é", "a\nb"):
+        with pytest.raises(ValueError, match="idempotency_key"):
+            create_request("x", options={"idempotency_key": key})
 
 
 def webhook(body: bytes, secret: str = SECRET, *, age_s: float = 0) -> dict[str, str]:

@@ -7,9 +7,9 @@ from typing import Any
 
 from framehouse_client.answers import Answer
 from framehouse_client.connection import Connection
-from framehouse_client.effects import NoResponse, Request, Response, Steps, call, send, sleep
+from framehouse_client.effects import NoResponse, Request, Response, Steps, call, send
 from framehouse_client.errors import FramehouseError
-from framehouse_client.exchange import Retries, checked_answer, connection_failed, get, post, repeat
+from framehouse_client.exchange import Retries, checked_answer, connection_failed, get, pause, post, repeat
 from framehouse_client.task_request import ImageInput, is_url, read_image
 
 _SEND_S = 180.0
@@ -85,7 +85,7 @@ def upload_image(connection: Connection, image: ImageInput) -> Steps[str]:
         pause_s = retries.pause_s() if temporary else None
         if pause_s is None:
             raise error
-        yield from sleep(pause_s)
+        yield from pause(pause_s, error)
 
 
 def verify_image(connection: Connection, image: ImageInput) -> Steps[Verification]:

@@ -30,7 +30,7 @@ from framehouse_client.task_request import (
     try_on_request,
 )
 from framehouse_client.task_view import TaskView
-from framehouse_client.transport import ERRORS, MAX_REDIRECTS, arguments, no_response, response_of
+from framehouse_client.transport import ERRORS, LIMITS, MAX_REDIRECTS, arguments, no_response, response_of
 
 Content = bytes
 P = ParamSpec("P")
@@ -90,7 +90,8 @@ class AsyncClient:
         The task is created at most once, even if a response is lost. See TaskMayExist.
         """
         return await self.submit(
-            create_request(
+            await asyncio.to_thread(
+                create_request,
                 prompt,
                 images=images,
                 elements=elements,
@@ -116,7 +117,9 @@ class AsyncClient:
         **options: Unpack[TaskOptions],
     ) -> "AsyncTask":
         """Expand an image beyond its edges. The ratios are multiples of its width or height, from 0 to 2."""
-        request = expand_request(image, left=left, right=right, up=up, down=down, prompt=prompt, n=n, options=options)
+        request = await asyncio.to_thread(
+            expand_request, image, left=left, right=right, up=up, down=down, prompt=prompt, n=n, options=options
+        )
         return await self.submit(request)
 
     async def combine(
@@ -131,14 +134,21 @@ class AsyncClient:
         **options: Unpack[TaskOptions],
     ) -> "AsyncTask":
         """Combine one to four subjects in a new image, with the scene and the style of two other images."""
-        request = combine_request(
-            subjects, scene=scene, style=style, prompt=prompt, n=n, aspect_ratio=aspect_ratio, options=options
+        request = await asyncio.to_thread(
+            combine_request,
+            subjects,
+            scene=scene,
+            style=style,
+            prompt=prompt,
+            n=n,
+            aspect_ratio=aspect_ratio,
+            options=options,
         )
         return await self.submit(request)
 
     async def try_on(self, human: ImageInput, cloth: ImageInput, **options: Unpack[TaskOptions]) -> "AsyncTask":
         """Show a person in clothes."""
-        return await self.submit(try_on_request(human, cloth, options=options))
+        return await self.submit(await asyncio.to_thread(try_on_request, human, cloth, options=options))
 
     async def submit(self, request: TaskRequest) -> "AsyncTask":
         """Create the task of a request that a function of `framehouse_client.task_request` built."""
@@ -269,11 +279,11 @@ class AsyncTask(TaskView):
         return self
 
     async def save(self, folder: str | PathLike[str] = ".") -> list[Path]:
-        """Save all images and watermarked copies in a folder, and return the paths. Call `wait` first.
+        """Wait until the task has ended, save all images and watermarked copies in a folder, and return the paths.
 
         The names contain the id of the task and the number of the image. A file is complete or does not exist.
         """
-        self._check()
+        await self.wait()
         return await self._runner.run(downloading.save_task(self._runner.connection, self._data, Path(folder)))
 
 
@@ -316,8 +326,14 @@ class AsyncElements:
         timeout: float | None = 120.0,
     ) -> Element:
         """Create an element from its frontal image and up to three further images, and wait until it is saved."""
-        request = element_request(
-            name, description, images, tags=tags, external_task_id=external_task_id, idempotency_key=idempotency_key
+        request = await asyncio.to_thread(
+            element_request,
+            name,
+            description,
+            images,
+            tags=tags,
+            external_task_id=external_task_id,
+            idempotency_key=idempotency_key,
         )
         return await self._runner.run(element_steps.create_element(self._runner.connection, request, timeout_s=timeout))
 
@@ -356,7 +372,7 @@ class _Runner:
 
     def __init__(self, connection: Connection, transport: httpx.AsyncBaseTransport | None) -> None:
         self.connection = connection
-        self._http = httpx.AsyncClient(max_redirects=MAX_REDIRECTS, transport=transport)
+        self._http = httpx.AsyncClient(max_redirects=MAX_REDIRECTS, limits=LIMITS, transport=transport)
 
     async def run(self, steps: Steps[T]) -> T:
         result: Any = None

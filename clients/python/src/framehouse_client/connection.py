@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from urllib.parse import urljoin, urlsplit
 
-from framehouse_client.effects import Response
+from framehouse_client.effects import NoResponse, Response
 
 FRAMEHOUSE_HEADER = "x-framehouse"
 """Framehouse sends this header with each response of its API. The header means that the server recognizes repeated
@@ -22,7 +22,7 @@ _JWT_RENEW_S = 300
 class Connection:
     """A server and the credentials for it.
 
-    `reached` is true after the first response. `is_framehouse` is true after a response with `FRAMEHOUSE_HEADER`.
+    `reached` is true after the first connection. `is_framehouse` is true after a response with `FRAMEHOUSE_HEADER`.
     `retry_s` is the time in seconds for which a request is repeated after temporary errors.
     """
 
@@ -54,9 +54,13 @@ class Connection:
             self._token = sign_jwt(self.access_key, self.secret_key, now)
         return {"Authorization": f"Bearer {self._token}"}
 
-    def learn(self, response: Response) -> None:
-        self.reached = True
-        self.is_framehouse = self.is_framehouse or FRAMEHOUSE_HEADER in response.headers
+    def learn(self, outcome: Response | NoResponse) -> None:
+        """Remember what the outcome of a request shows about the server."""
+        if isinstance(outcome, Response):
+            self.reached = True
+            self.is_framehouse = self.is_framehouse or FRAMEHOUSE_HEADER in outcome.headers
+        elif outcome.sent:
+            self.reached = True
 
 
 def open_connection(

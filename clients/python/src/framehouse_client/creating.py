@@ -19,7 +19,7 @@ from framehouse_client.answers import Answer
 from framehouse_client.connection import Connection
 from framehouse_client.effects import NoResponse, Request, Response, Steps, sleep
 from framehouse_client.errors import FramehouseError, InvalidRequest, NotFound, RateLimited, ServerError, TaskMayExist
-from framehouse_client.exchange import Retries, checked_answer, connection_failed, get, path_segment, send_once
+from framehouse_client.exchange import Retries, checked_answer, connection_failed, get, path_segment, pause, send_once
 from framehouse_client.task_data import TaskData, accepted_id, task_of
 from framehouse_client.task_request import TaskRequest
 
@@ -87,7 +87,7 @@ def create_task(connection: Connection, request: TaskRequest) -> Steps[TaskData]
                 pause_s = retries.pause_s(retry_after_s)
         if pause_s is None:
             raise outcome.error
-        yield from sleep(pause_s)
+        yield from pause(pause_s, outcome.error)
 
 
 def _classify(

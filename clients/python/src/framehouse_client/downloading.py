@@ -13,9 +13,9 @@ from pathlib import Path
 from uuid import UUID
 
 from framehouse_client.connection import Connection
-from framehouse_client.effects import NoResponse, Request, Steps, call, send, sleep
+from framehouse_client.effects import NoResponse, Request, Steps, call, send
 from framehouse_client.errors import ConnectionFailed, FramehouseError, NotFound, ServerError
-from framehouse_client.exchange import USER_AGENT, Retries
+from framehouse_client.exchange import USER_AGENT, Retries, pause
 from framehouse_client.task_data import ImageData, TaskData
 
 MAX_IMAGE_BYTES = 200_000_000
@@ -57,7 +57,7 @@ def download(connection: Connection, url: str) -> Steps[bytes]:
             pause_s = retries.pause_s() if outcome.status in _TEMPORARY else None
         if pause_s is None:
             raise error
-        yield from sleep(pause_s)
+        yield from pause(pause_s, error)
 
 
 def save_task(connection: Connection, task: TaskData, folder: Path) -> Steps[list[Path]]:
@@ -118,7 +118,7 @@ def write_file(path: Path, content: bytes) -> None:
     """Write a complete file, or replace it. After an error, the old file is unchanged. Raises OSError."""
     part = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.part")
     try:
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
+        with part.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

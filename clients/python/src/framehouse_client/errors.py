@@ -88,7 +88,7 @@ class TaskMayExist(FramehouseError):
     requests, so with Framehouse this error means only that the server could not be reached again.
     """
 
-    def __init__(self, message: str, *, external_task_id: str) -> None:
+    def __init__(self, message: str, *, external_task_id: str = "") -> None:
         super().__init__(message)
         self.external_task_id = external_task_id
 
@@ -96,7 +96,7 @@ class TaskMayExist(FramehouseError):
 class TaskFailed(FramehouseError):
     """The task has ended without images. `task_id` is its id, and the message is the reason that the server states."""
 
-    def __init__(self, message: str, *, task_id: str) -> None:
+    def __init__(self, message: str, *, task_id: str = "") -> None:
         super().__init__(message)
         self.task_id = task_id
 
@@ -107,7 +107,7 @@ class TimedOut(FramehouseError):
     `client.get(error.task_id)` returns the task.
     """
 
-    def __init__(self, message: str, *, task_id: str) -> None:
+    def __init__(self, message: str, *, task_id: str = "") -> None:
         super().__init__(message)
         self.task_id = task_id
 

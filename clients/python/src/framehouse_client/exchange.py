@@ -1,5 +1,6 @@
 """Send requests and repeat them after temporary errors."""
 
+import logging
 import random
 import time
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
 _FIRST_CONTACT_S = 2.0
 """The time in seconds for which a request is repeated if the server cannot be reached and never responded before. The
 URL is then probably wrong."""
+_logger = logging.getLogger("framehouse_client")
 USER_AGENT = f"framehouse-client/{__version__}"
 
 
@@ -54,8 +56,7 @@ def send_once(connection: Connection, request: Request) -> Steps[Response | NoRe
     """Send a request to the server with the key, and learn from the response."""
     headers = {"User-Agent": USER_AGENT, "Accept": "application/json", **request.headers, **connection.headers()}
     outcome = yield from send(replace(request, headers=headers))
-    if isinstance(outcome, Response):
-        connection.learn(outcome)
+    connection.learn(outcome)
     return outcome
 
 
@@ -78,7 +79,13 @@ def repeat(connection: Connection, request: Request, *, until: float | None = No
             pause_s = retries.pause_s(answer.retry_after_s) if answer.is_temporary else None
         if pause_s is None:
             raise error
-        yield from sleep(pause_s)
+        yield from pause(pause_s, error)
+
+
+def pause(seconds: float, error: FramehouseError) -> Steps[None]:
+    """Wait before the next attempt after an error."""
+    _logger.info("Trying again in %.1f s: %s", seconds, error)
+    yield from sleep(seconds)
 
 
 def get(connection: Connection, path: str, query: Mapping[str, Any] | None = None, **options: Any) -> Steps[Answer]:

@@ -29,7 +29,7 @@ from framehouse_client.task_request import (
     try_on_request,
 )
 from framehouse_client.task_view import TaskView
-from framehouse_client.transport import ERRORS, MAX_REDIRECTS, arguments, no_response, response_of
+from framehouse_client.transport import ERRORS, LIMITS, MAX_REDIRECTS, arguments, no_response, response_of
 
 Content = bytes
 
@@ -253,11 +253,11 @@ class Task(TaskView):
         return self
 
     def save(self, folder: str | PathLike[str] = ".") -> list[Path]:
-        """Save all images and watermarked copies in a folder, and return the paths. Call `wait` first.
+        """Wait until the task has ended, save all images and watermarked copies in a folder, and return the paths.
 
         The names contain the id of the task and the number of the image. A file is complete or does not exist.
         """
-        self._check()
+        self.wait()
         return self._runner.run(downloading.save_task(self._runner.connection, self._data, Path(folder)))
 
 
@@ -339,7 +339,7 @@ class _Runner:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self._http = httpx.Client(max_redirects=MAX_REDIRECTS)
+        self._http = httpx.Client(max_redirects=MAX_REDIRECTS, limits=LIMITS)
 
     def run(self, steps: Steps[T]) -> T:
         result: Any = None

@@ -96,6 +96,8 @@ def new_request(
         body["watermark_info"] = {"enabled": watermark}
     body |= extra or {}
     key = idempotency_key or secrets.token_hex(16)
+    if idempotency_key and not (idempotency_key.isascii() and idempotency_key.isprintable()):
+        raise ValueError("idempotency_key must consist of printable ASCII characters")
     chosen_id = external_task_id or body.pop("external_task_id", None)
     return TaskRequest(kind, body, key, bool(idempotency_key), chosen_id or _external_id(key, body), not chosen_id)
 
@@ -243,7 +245,7 @@ def is_url(image: ImageInput) -> bool:
 def _listed(values: Iterable[Any], name: str) -> list[Any]:
     """Return the values as a list. A single string or bytes object is a mistake, because its elements are no images."""
     if isinstance(values, str | bytes | os.PathLike):
-        raise TypeError(f"{name} must be a list, for example [{type(values).__name__}], not a single value")
+        raise TypeError(f"{name} must be a list, for example {name}=[{str(values)[:40]!r}]")
     return list(values)
 
 

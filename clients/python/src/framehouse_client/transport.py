@@ -8,9 +8,18 @@ from framehouse_client.effects import NoResponse, Request, Response
 
 CONNECT_S = 10.0
 MAX_REDIRECTS = 5
-NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=100)
+"""Each waiting task occupies a connection, and the default of httpx is 100 connections."""
+NOT_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.InvalidURL,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+)
 """The errors after which the server has certainly not received the request."""
-ERRORS = (httpx.TransportError, httpx.DecodingError, httpx.TooManyRedirects)
+ERRORS = (httpx.TransportError, httpx.DecodingError, httpx.InvalidURL, httpx.TooManyRedirects)
 
 
 def arguments(request: Request) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from framehouse_client.task_data import ImageData, TaskData, parse_task, task_of
 from framehouse_client.task_request import KINDS, PATHS
 
 ANY_KIND = "/v1/tasks"
-"""The path at which Framehouse has the tasks of all kinds."""
+"""The path at which Framehouse has the tasks of all kinds, including kinds that this version does not know."""
 PAGE_SIZE = 100
 _LAST_PAGE = 1000
 _LONG_POLL_S, _PROGRESS_S = 30, 1
@@ -58,7 +58,7 @@ def start_watch(timeout_s: float | None, *, reports: bool) -> Watch:
 def get_task(connection: Connection, id: str, kind: str = "") -> Steps[TaskData]:
     """Return a task by its id or external id. If the kind is not known, all kinds are tried. Raises NotFound."""
     if kind:
-        return (yield from _get(connection, PATHS[kind], id, kind))
+        return (yield from _get(connection, PATHS.get(kind, ANY_KIND), id, kind))
     missing: FramehouseError | None = None
     for kind in KINDS:
         try:
@@ -87,7 +87,13 @@ def watch_task(connection: Connection, task: TaskData, watch: Watch, *, pictures
     started = time.monotonic()
     try:
         state = yield from _get(
-            connection, PATHS[task.kind], task.id, task.kind, query, until=watch.until, timeout_s=_RESPONSE_S + wait_s
+            connection,
+            PATHS.get(task.kind, ANY_KIND),
+            task.id,
+            task.kind,
+            query,
+            until=watch.until,
+            timeout_s=_RESPONSE_S + wait_s,
         )
     except (ConnectionFailed, ServerError, RateLimited) as error:
         if watch.remaining_s() <= 0:
@@ -100,7 +106,7 @@ def watch_task(connection: Connection, task: TaskData, watch: Watch, *, pictures
 
 def cancel_task(connection: Connection, task: TaskData) -> Steps[TaskData]:
     """Cancel a task. Raises NotFound if the server cannot cancel tasks."""
-    answer = yield from post(connection, f"{PATHS[task.kind]}/{path_segment(task.id)}/cancel", {})
+    answer = yield from post(connection, f"{PATHS.get(task.kind, ANY_KIND)}/{path_segment(task.id)}/cancel", {})
     return _state(answer, task.id, task.kind)
 
 
