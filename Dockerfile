@@ -15,7 +15,8 @@ RUN pip install --require-hashes --only-binary :all: -r requirements-build.lock 
         -w /wheels -r requirements-runtime.lock
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY src ./src
-RUN pip wheel --no-deps --no-build-isolation -w /wheels . \
+COPY clients/python ./clients/python
+RUN pip wheel --no-deps --no-build-isolation -w /wheels . ./clients/python \
     && python -m venv --without-pip /opt/framehouse \
     && pip --python /opt/framehouse/bin/python install --no-index --no-deps /wheels/*.whl \
     && pip --python /opt/framehouse/bin/python check

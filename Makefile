@@ -67,14 +67,14 @@ test-database: install ## Run the tests that query the database with Debian's Po
 	done
 
 lint: install ## Check format, lint, types and import contracts
-	@.venv/bin/ruff format --check src tests scripts bench fuzz
-	@.venv/bin/ruff check src tests scripts bench fuzz
+	@.venv/bin/ruff format --check src tests scripts bench fuzz clients
+	@.venv/bin/ruff check src tests scripts bench fuzz clients
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 
 check: lint test ## Run everything that CI runs: make lint and make test
 
-$(STAMP): requirements.lock pyproject.toml Makefile
+$(STAMP): requirements.lock pyproject.toml clients/python/pyproject.toml Makefile
 	@test -n "$(PYTHON)" || { echo "Framehouse needs Python 3.11 or newer, but it was not found. Install it, or run: make PYTHON=/path/to/python3.11"; exit 1; }
 	@UV=$$(command -v uv || true); \
 	case "$$(uv --version 2>/dev/null)" in *" 0."[0-7].*) UV= ;; esac; \
@@ -94,7 +94,7 @@ $(STAMP): requirements.lock pyproject.toml Makefile
 	{ $$UV pip sync -q --python .venv/bin/python --require-hashes requirements.lock \
 		|| { echo "Trying again with the system's certificates"; \
 			UV_SYSTEM_CERTS=1 $$UV pip sync -q --python .venv/bin/python --require-hashes requirements.lock; }; } && \
-	$$UV pip install -q --python .venv/bin/python --no-deps --no-build-isolation -e .
+	$$UV pip install -q --python .venv/bin/python --no-deps --no-build-isolation -e . -e clients/python
 	@touch $(STAMP)
 
 screenshots: install ## Take screenshots of the console in both themes and languages, into out/console and docs/images
@@ -139,20 +139,21 @@ $(DEPLOY): $(STAMP)
 lint-deploy: $(DEPLOY) ## Check Dockerfile, compose.yaml, Kubernetes manifests and systemd units with their linters
 	@.venv/bin/python scripts/lint_deploy.py .cache/deploy
 
-dist: $(DEPLOY) ## Build the wheel and the sdist into dist/, check them, and test the wheel in a clean environment
+dist: $(DEPLOY) ## Build the wheels of the server and the Python client into dist/, and test them in clean environments
 	@.venv/bin/python scripts/dist.py
-	@.cache/deploy/bin/twine check --strict dist/framehouse-*
-	@.venv/bin/python scripts/try_wheel.py dist/framehouse-*.whl
+	@.cache/deploy/bin/twine check --strict dist/framehouse-* dist/framehouse_client-*
+	@.venv/bin/python scripts/try_wheel.py dist
 
 release: $(DEPLOY) ## Check everything, commit and tag VERSION=1.2.3 on main, and build it; DRY=1 changes nothing
 	@.venv/bin/python scripts/release.py "$(VERSION)" $(if $(DRY),--dry)
 
 LOCKING := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+	--no-emit-package framehouse-client \
 	--custom-compile-command "make lock"
 UPGRADE ?= --upgrade
 lock: ## Pin the newest versions that pyproject.toml allows, also for the image; UPGRADE= keeps the pinned versions
 	$(LOCKING) $(UPGRADE) --group dev pyproject.toml -o requirements.lock
-	$(LOCKING) --constraints requirements.lock pyproject.toml -o requirements-runtime.lock
+	$(LOCKING) --constraints requirements.lock --extra mcp pyproject.toml -o requirements-runtime.lock
 	$(LOCKING) --constraints requirements.lock --group build -o requirements-build.lock
 
 clean: ## Remove everything that make created, except out/ and the data folder

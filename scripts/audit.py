@@ -51,8 +51,8 @@ def vulnerabilities(tools: Path, lock_file: str) -> tuple[list[str], int, int]:
 
 
 def risky_code(tools: Path) -> list[str]:
-    """Return the findings of bandit in src, by the rules in pyproject.toml."""
-    bandit = run(tools / "bandit", "-q", "-r", "src", "-c", "pyproject.toml", "-f", "json")
+    """Return the findings of bandit in the sources, by the rules in pyproject.toml."""
+    bandit = run(tools / "bandit", "-q", "-r", "src", "clients/python/src", "-c", "pyproject.toml", "-f", "json")
     try:
         report = json.loads(bandit.stdout)
     except ValueError:

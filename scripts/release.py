@@ -23,7 +23,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 BRANCH = "main"
-VERSION_FILE = Path("src/framehouse/__init__.py")
+VERSION_FILES = (Path("src/framehouse/__init__.py"), Path("clients/python/src/framehouse_client/__init__.py"))
+PIN = re.compile(r'"framehouse-client==[^"]*"')
+"""The dependency of the server on the client of the same version, in pyproject.toml."""
 CHECK = "make check dist"
 TREE_PREFIX = "framehouse-release-"
 _NUMBER = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
@@ -73,14 +75,23 @@ def close_section(changelog: str, version: str, date: str) -> str:
 def set_version(source: str, version: str) -> str:
     changed, count = re.subn(r'^__version__ = ".*"$', f'__version__ = "{version}"', source, flags=re.MULTILINE)
     if count != 1:
-        raise ReleaseError(f"{VERSION_FILE} must set __version__ exactly once")
+        raise ReleaseError("each file with the version must set __version__ exactly once")
+    return changed
+
+
+def set_pin(project: str, version: str) -> str:
+    changed, count = PIN.subn(f'"framehouse-client=={version}"', project)
+    if count != 1:
+        raise ReleaseError("pyproject.toml must depend on framehouse-client exactly once")
     return changed
 
 
 def write_release(tree: Path, version: str) -> None:
-    """Write the version into the source, the changelog and docs/openapi.json."""
-    version_file, changelog = tree / VERSION_FILE, tree / "CHANGELOG.md"
-    version_file.write_text(set_version(version_file.read_text(), version))
+    """Write the version into the sources of both distributions, pyproject.toml, the changelog and docs/openapi.json."""
+    project, changelog = tree / "pyproject.toml", tree / "CHANGELOG.md"
+    for name in VERSION_FILES:
+        (tree / name).write_text(set_version((tree / name).read_text(), version))
+    project.write_text(set_pin(project.read_text(), version))
     changelog.write_text(close_section(changelog.read_text(), version, datetime.now(UTC).date().isoformat()))
     openapi_file = tree / "docs" / "openapi.json"
     openapi = json.loads(openapi_file.read_text())

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 from openapi_spec_validator import validate
 
+import framehouse_client
 from framehouse import __version__
 from framehouse.adapters.presets import preset_image, presets
 from framehouse.adapters.reference_files.header import inspect
@@ -155,6 +156,12 @@ async def test_the_openapi_file_is_valid_and_committed(make_deployment: MakeDepl
 def test_the_version_is_in_the_changelog() -> None:
     assert f"## {__version__}" in read("CHANGELOG.md")
     assert json.loads(read("docs/openapi.json"))["info"]["version"] == __version__
+
+
+def test_the_client_has_the_version_and_the_licence_of_the_server() -> None:
+    assert framehouse_client.__version__ == __version__
+    assert f'"framehouse-client=={__version__}"' in read("pyproject.toml")
+    assert read("clients/python/LICENSE") == read("LICENSE")
 
 
 def test_notice_lists_every_folder_of_assets() -> None:

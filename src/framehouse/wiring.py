@@ -38,6 +38,8 @@ from framehouse.settings import BadSettings, Settings
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from starlette.types import ASGIApp
+
     from framehouse.adapters.content_credentials.certificates import SigningIdentity
     from framehouse.adapters.content_credentials.credential_signer import CredentialSigner
     from framehouse.adapters.images.image_upscaler import ImageUpscaler
@@ -324,6 +326,12 @@ async def run_api(
         watchdog(heartbeat_fd, hung_after_s=settings.hung_after_s),
     ):
         limits = limits_for(open_file_limit())
+
+        def open_mcp() -> ASGIApp:
+            from framehouse.entrypoints.mcp.mcp_http_app import McpHttpApp
+
+            return McpHttpApp(app, prefix=settings.path_prefixes[0], is_stopping=lambda: app.is_stopping)
+
         app = build_api(
             db=deployment.db,
             storage=deployment.storage,
@@ -338,6 +346,7 @@ async def run_api(
             allow_private=settings.allow_private_addresses,
             image_base_url=settings.image_base_url,
             max_long_polls=limits.max_connections // 2,
+            open_mcp=open_mcp,
         )
         config = server_config(app, limits, stop_s=settings.stop_s)
 

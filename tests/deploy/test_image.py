@@ -31,15 +31,15 @@ DATA, CODE = Path("/media/data"), Path("/media/code")
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder with the unpacked wheel of `make dist`. The build fails if a file is missing or unexpected."""
+    """The folder with the unpacked wheels of `make dist`. The build fails if a file is missing or unexpected."""
     folder = tmp_path_factory.mktemp("dist")
     done = subprocess.run(
         [sys.executable, ROOT / "scripts" / "dist.py", folder], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    (built,) = folder.glob("*.whl")
-    with zipfile.ZipFile(built) as archive:
-        archive.extractall(folder / "code")
+    for built in folder.glob("*.whl"):
+        with zipfile.ZipFile(built) as archive:
+            archive.extractall(folder / "code")
     (folder / "code").chmod(0o755)
     return folder / "code"
 

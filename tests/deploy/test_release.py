@@ -32,7 +32,8 @@ class Clone:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         files = subprocess.run(
-            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "src/framehouse", "scripts", "docs",
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "src/framehouse",
+             "clients/python", "scripts", "docs",
              "CHANGELOG.md", "README.md", "LICENSE", "NOTICE", "pyproject.toml", ".gitignore"],
             cwd=ROOT, capture_output=True, text=True, check=True,
         ).stdout.split("\0")  # fmt: skip
@@ -78,13 +79,17 @@ def test_a_release_creates_a_commit_a_tag_and_files_and_can_be_resumed(clone: Cl
     assert clone.git("rev-parse", "main^") == before
     assert clone.git("cat-file", "-t", "v7.0.0") == "tag"
     assert set(clone.git("show", "--format=", "--name-only").split()) == {
-        "CHANGELOG.md", "docs/openapi.json", "src/framehouse/__init__.py",
+        "CHANGELOG.md", "docs/openapi.json", "pyproject.toml", "src/framehouse/__init__.py",
+        "clients/python/src/framehouse_client/__init__.py",
     }  # fmt: skip
     changelog = (clone.folder / "CHANGELOG.md").read_text()
     assert changelog == UNRELEASED.replace("(unreleased)", f"({datetime.now(UTC).date()})")
-    assert '__version__ = "7.0.0"' in (clone.folder / "src/framehouse/__init__.py").read_text()
+    for package in ("src/framehouse", "clients/python/src/framehouse_client"):
+        assert '__version__ = "7.0.0"' in (clone.folder / package / "__init__.py").read_text()
+    assert '"framehouse-client==7.0.0"' in (clone.folder / "pyproject.toml").read_text()
     assert {path.name for path in (clone.folder / "dist").iterdir()} == {
         "framehouse-7.0.0-py3-none-any.whl", "framehouse-7.0.0.tar.gz",
+        "framehouse_client-7.0.0-py3-none-any.whl", "framehouse_client-7.0.0.tar.gz",
     }  # fmt: skip
     assert "git push --atomic origin main v7.0.0" in output
     assert clone.state()[2] == ""
@@ -93,7 +98,7 @@ def test_a_release_creates_a_commit_a_tag_and_files_and_can_be_resumed(clone: Cl
     shutil.rmtree(clone.folder / "dist")
     clone.release("7.0.0", check="false")
     assert clone.state() == done
-    assert len(list((clone.folder / "dist").iterdir())) == 2
+    assert len(list((clone.folder / "dist").iterdir())) == 4
 
     clone.git("reset", "--quiet", "--hard", before)  # as after an interruption between the tag and main
     assert "7.0.0 is committed and tagged" in clone.release("7.0.0", check="false")

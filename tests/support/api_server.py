@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import uvicorn
+from starlette.types import ASGIApp
 
 from framehouse.adapters.postgres import account_store
 from framehouse.domain.signed_urls import Links
@@ -87,8 +88,9 @@ async def serving(
         "requests_per_second": 0,
         "retention": timedelta(days=30),
         "max_body_bytes": 150_000_000,
+        "open_mcp": lambda: open_mcp_app(app),
     }
-    app = api_app.build_api(
+    app: api_app.Api = api_app.build_api(
         db=deployment.db, storage=deployment.storage, registry=deployment.registry, **(settings | options)
     )
     listening = socket.create_server(("127.0.0.1", 0))
@@ -122,6 +124,12 @@ async def serving(
             connection.transport.abort()
         await asyncio.sleep(0)
         listening.close()
+
+
+def open_mcp_app(api: api_app.Api) -> ASGIApp:
+    from framehouse.entrypoints.mcp.mcp_http_app import McpHttpApp  # imported here, because the import takes a second
+
+    return McpHttpApp(api, prefix="/kling", is_stopping=lambda: api.is_stopping)
 
 
 def element_body(**fields: Any) -> dict[str, Any]:

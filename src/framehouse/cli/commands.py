@@ -41,6 +41,7 @@ _COMMANDS = {
     "element_commands:element": "Manage saved elements, which a prompt cites as <<<element_1>>>.",
     "generate_command:generate": "Generate images from PROMPT.",
     "key_commands:key": "Manage the API keys of accounts.",
+    "mcp_command:mcp": "Serve agents over the Model Context Protocol (MCP) on stdin and stdout.",
     "model_commands:models": "Manage model weights for the diffusers engine.",
     "route_commands:route": "List, pause, drain and resume routes.",
     "serve_commands:api": "Run only the API.",

@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,13 +16,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from framehouse.cli import EXIT_INTERRUPTED
 from framehouse.cli.contact_sheet import write_contact_sheet
-from framehouse.cli.generate_request import GenerateOptions, request_body, request_kind
+from framehouse.cli.generate_request import GenerateOptions, build_request, request_kind
 from framehouse.cli.generate_sources import LocalDeployment, RemoteServer, Source, TaskState
 from framehouse.cli.output import Problem, echo, print_json
 from framehouse.cli.output_files import check_writable, write_file
 from framehouse.domain.errors import Refused
-from framehouse.domain.task import read_task_id
 from framehouse.settings import load_settings
+from framehouse_client.downloading import file_stem
+from framehouse_client.task_request import TaskRequest
+
+_CANCEL_S = 30.0
+"""The time for cancelling a task after Ctrl-C. The server may be unreachable."""
 
 
 def generate_images(
@@ -40,16 +43,13 @@ def generate_images(
         raise click.UsageError("--server requires --key or FRAMEHOUSE_KEY")
     if key and not key.isascii():
         raise click.UsageError("--key contains characters that are not allowed in an API key")
-    kind = request_kind(options)
-    body = request_body(options, kind)
+    request = build_request(options, request_kind(options))
     check_writable(out, "--out")
     source: Source = (
-        RemoteServer(server, key, kind)
-        if server and key
-        else LocalDeployment(load_settings(config, data_dir=data_dir), kind)
+        RemoteServer(server, key) if server and key else LocalDeployment(load_settings(config, data_dir=data_dir))
     )
     try:
-        result = uvloop.run(_generate(source, body, out, quiet=as_json))
+        result = uvloop.run(_generate(source, request, out, quiet=as_json))
     except Refused as error:
         raise Problem(f"{error.message} (code {error.code})", code=error.code) from error
     except asyncio.CancelledError:
@@ -58,23 +58,24 @@ def generate_images(
         print_json(result)
 
 
-async def _generate(source: Source, body: dict[str, Any], out: Path, *, quiet: bool) -> dict[str, Any]:
+async def _generate(source: Source, request: TaskRequest, out: Path, *, quiet: bool) -> dict[str, Any]:
     """Submit a task, show the progress until the task ends, and save the images.
 
     Ctrl-C cancels the task, even while the task is being submitted. Raises Problem if the task fails.
     """
     with cancel_on_signals():
         async with source:
-            submitting = asyncio.ensure_future(source.submit(body))
+            submitting = asyncio.ensure_future(source.submit(request))
             try:
                 task_id = await asyncio.shield(submitting)
-                state = await _watch(source, task_id, body, quiet=quiet)
+                state = await _watch(source, task_id, request, quiet=quiet)
                 if state.status != "succeed":
                     raise Problem(f"The task failed: {state.message or 'no reason given'} (task {task_id})")
                 return await _save(source, task_id, state, out, quiet=quiet)
             except asyncio.CancelledError:
                 with suppress(Exception):  # cancels a task that was already accepted
-                    await source.cancel(await submitting)
+                    async with asyncio.timeout(_CANCEL_S):
+                        await source.cancel(await submitting)
                 raise
 
 
@@ -100,7 +101,7 @@ def cancel_on_signals() -> Iterator[None]:
     yield
 
 
-async def _watch(source: Source, task_id: str, body: dict[str, Any], *, quiet: bool) -> TaskState:
+async def _watch(source: Source, task_id: str, request: TaskRequest, *, quiet: bool) -> TaskState:
     """Wait until the task ends, and show a progress bar with the number of generated images."""
     columns = (
         TextColumn("{task.description}"),
@@ -109,27 +110,27 @@ async def _watch(source: Source, task_id: str, body: dict[str, Any], *, quiet: b
         TextColumn("images"),
         TimeElapsedColumn(),
     )
+    labels = {"submitted": "Waiting", "processing": "Generating", "succeed": "Generated", "failed": "Failed"}
+    amount = request.body.get("n") or request.body.get("series_amount")
+    expected = None if amount == "auto" else int(amount or 1)
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
-        amount = body.get("n") or body.get("series_amount")
-        total = None if amount == "auto" else int(amount or 1)
-        row = bar.add_task("Waiting", total=total)
-        async for state in source.follow(task_id):
-            total = state.total or total
+        row = bar.add_task("Waiting", total=expected)
+
+        def show(state: TaskState) -> None:
+            total = state.total or expected
             done = total if state.status == "succeed" and total else math.floor((total or 0) * state.progress + 1e-6)
-            labels = {"submitted": "Waiting", "processing": "Generating", "succeed": "Generated", "failed": "Failed"}
             bar.update(row, description=labels[state.status], total=total, completed=done or 0)
-            if state.status in ("succeed", "failed"):
-                return state
-    raise AssertionError("follow() ended before the task")
+
+        return await source.wait(task_id, show)
 
 
 async def _save(source: Source, task_id: str, state: TaskState, out: Path, *, quiet: bool) -> dict[str, Any]:
     """Write the images to the folder `out`. Returns the output for --json.
 
     If there are several images, a contact sheet is also written. The names of all files begin with the id of the task
-    (see `_stem`), so that the files of other tasks are not overwritten.
+    (see `file_stem`), so that the files of other tasks are not overwritten.
     """
-    stem = _stem(task_id)
+    stem = file_stem(task_id)
     files: list[dict[str, Any]] = []
     for image in state.images:
         entry: dict[str, Any] = {"index": image.index}
@@ -157,13 +158,3 @@ async def _save(source: Source, task_id: str, state: TaskState, out: Path, *, qu
         if "contact_sheet" in result:
             echo(result["contact_sheet"])
     return result
-
-
-def _stem(task_id: str) -> str:
-    """Return the common prefix of a task's file names.
-
-    A UUID is shortened to its last 12 hexadecimal digits. In any other id, all characters except ASCII letters, digits,
-    `.`, `_` and `-` are replaced, and the id is truncated to 64 characters.
-    """
-    id = read_task_id(task_id)
-    return id.hex[-12:] if id else re.sub(r"[^A-Za-z0-9._-]", "_", task_id)[:64]

@@ -1,16 +1,22 @@
-"""Determine the kind and the body of the request that the options of `framehouse generate` describe."""
+"""Determine the kind of the request, and build the request, that the options of `framehouse generate` describe."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import click
 
-from framehouse.cli.image_argument import image_to_send
+from framehouse.cli.image_argument import cannot_read
 from framehouse.domain.task_kind import TaskKind
+from framehouse_client.task_request import (
+    TaskOptions,
+    TaskRequest,
+    combine_request,
+    create_request,
+    expand_request,
+    try_on_request,
+)
 
-_DEFAULT_MODEL = "kling-v3-omni"
 _SELECTORS: Mapping[TaskKind, tuple[str, ...]] = {
     "generations": ("--negative-prompt",),
     "multi-image2image": ("--subject", "--scene", "--style"),
@@ -108,47 +114,44 @@ def request_kind(options: GenerateOptions) -> TaskKind:
     return kind
 
 
-def request_body(options: GenerateOptions, kind: TaskKind) -> dict[str, Any]:
-    """Return the body of the request.
+def build_request(options: GenerateOptions, kind: TaskKind) -> TaskRequest:
+    """Return the request.
 
     Optional fields of absent options are omitted, so that the server's defaults apply. Raises UsageError if the value
     of `--expand` is invalid. Raises Problem if an image cannot be read.
     """
-    model = options.model or (_DEFAULT_MODEL if kind == "omni-image" else None)
-    optional = {
-        "model_name": model,
-        "prompt": options.prompt,
-        "negative_prompt": options.negative_prompt,
-        "aspect_ratio": options.aspect,
-        "resolution": options.resolution,
-        "seed": options.seed,
-    }
-    body: dict[str, Any] = {name: value for name, value in optional.items() if value is not None}
-    body["watermark_info"] = {"enabled": options.watermark}
-    if options.elements:
-        body["element_list"] = [{"element_id": element} for element in options.elements]
-    if options.series:
-        return body | {"image_list": _image_list(options), "result_type": "series", "series_amount": options.series}
-    if kind == "try-on":
-        assert options.human and options.cloth
-        return body | {"human_image": image_to_send(options.human), "cloth_image": image_to_send(options.cloth)}
-    body["n"] = options.n or 1
-    if kind == "omni-image":
-        return body | {"image_list": _image_list(options), "result_type": "single"}
-    if kind == "expand":
-        return body | _expansion_ratios(options.expand or "") | {"image": image_to_send(options.images[0])}
-    if kind == "generations":
-        # The Kling API allows only one image in this request. Sending more than one image is an extension.
-        if len(options.images) == 1:
-            return body | {"image": image_to_send(options.images[0])}
-        return body | ({"image_list": _image_list(options)} if options.images else {})
-    body["subject_image_list"] = [{"subject_image": image_to_send(subject)} for subject in options.subjects]
-    named = {"scene_image": options.scene, "style_image": options.style}
-    return body | {name: image_to_send(image) for name, image in named.items() if image}
-
-
-def _image_list(options: GenerateOptions) -> list[dict[str, str]]:
-    return [{"image": image_to_send(image)} for image in options.images]
+    common: TaskOptions = {"model": options.model, "watermark": options.watermark, "seed": options.seed}
+    try:
+        match kind:
+            case "try-on":
+                assert options.human and options.cloth
+                return try_on_request(options.human, options.cloth, options=common)
+            case "expand":
+                ratios = _expansion_ratios(options.expand or "")
+                return expand_request(options.images[0], **ratios, prompt=options.prompt, n=options.n, options=common)
+            case "multi-image2image":
+                return combine_request(
+                    options.subjects,
+                    scene=options.scene or None,
+                    style=options.style or None,
+                    prompt=options.prompt,
+                    n=options.n,
+                    aspect_ratio=options.aspect,
+                    options=common,
+                )
+        return create_request(
+            options.prompt or "",
+            images=options.images,
+            elements=options.elements,
+            n=options.n,
+            series=int(options.series) if options.series and options.series != "auto" else bool(options.series),
+            aspect_ratio=options.aspect,
+            resolution=options.resolution,
+            negative_prompt=options.negative_prompt,
+            options=common,
+        )
+    except OSError as error:
+        raise cannot_read(error) from error
 
 
 def _expansion_ratios(value: str) -> dict[str, float]:
@@ -161,7 +164,7 @@ def _expansion_ratios(value: str) -> dict[str, float]:
                 f'the value of --expand must contain sides and ratios, such as "left=0.5,right=0.5", not "{value}"; '
                 f"the sides are {', '.join(_SIDES)}"
             )
-        if f"{side}_expansion_ratio" in ratios:
+        if side in ratios:
             raise click.UsageError(f'the value of --expand contains the side {side} twice: "{value}"')
-        ratios[f"{side}_expansion_ratio"] = float(number)
+        ratios[side] = float(number)
     return ratios

@@ -1,33 +1,31 @@
 """The two sources of images for `framehouse generate`: this machine and a server that implements the API."""
 
 import asyncio
-import json
-import random
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Protocol, Self
-
-import httpx
+from typing import Protocol, Self, cast
 
 from framehouse.adapters.postgres import account_store, task_store
 from framehouse.adapters.postgres.route_controls import list_route_controls
 from framehouse.adapters.postgres.route_health import list_route_health
 from framehouse.cli.output import Problem
 from framehouse.domain.account import DEFAULT_ACCOUNT, Caller
-from framehouse.domain.errors import Refused
 from framehouse.domain.request import parse_request
 from framehouse.domain.routing import claimable_routes
 from framehouse.domain.task import Status
-from framehouse.domain.task_kind import TASK_PATHS, TaskKind
+from framehouse.domain.task_kind import TaskKind
 from framehouse.entrypoints.sweeper import OrphanedBatches
 from framehouse.pipeline.accept import AcceptQueue, accept
 from framehouse.pipeline.cancel import cancel as cancel_task
 from framehouse.settings import Settings
 from framehouse.wiring import Deployment, build_worker, open_deployment, open_signer
+from framehouse_client import AsyncClient, AsyncTask, FramehouseError, TaskFailed
+from framehouse_client.downloading import extension
+from framehouse_client.task_request import TaskRequest
 
 OWNER_LOCKS = 1718774121
 """The first key of the advisory locks of `framehouse generate`. The second key is the owner number of a task: a random
@@ -37,7 +35,6 @@ While a command waits for its task, the command holds the lock for its owner num
 holds the lock for the task's owner number.
 """
 _POLL_S = 0.15
-_GET_ATTEMPTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +58,22 @@ class TaskState:
     images: tuple[ResultImage, ...] = ()
 
 
+Report = Callable[[TaskState], None]
+
+
 class Source(Protocol):
     """A server or a local deployment that generates the images of one task. The methods can raise Refused or Problem.
 
-    `submit` returns the id of the task. `follow` yields the state of the task repeatedly until the task has ended.
-    `download` returns the content of an image file and the extension of the file name.
+    `submit` returns the id of the task. `wait` calls `report` after changes of the state, and returns the state after
+    the task has ended. `download` returns the content of an image file and the extension of the file name.
     """
 
     async def __aenter__(self) -> Self: ...
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
-    async def submit(self, body: dict[str, Any]) -> str: ...
-    def follow(self, task_id: str) -> AsyncIterator[TaskState]: ...
+    async def submit(self, task_request: TaskRequest) -> str: ...
+    async def wait(self, task_id: str, report: Report) -> TaskState: ...
     async def cancel(self, task_id: str) -> None: ...
     async def download(self, location: str) -> tuple[bytes, str]: ...
 
@@ -84,9 +84,8 @@ class LocalDeployment:
     Entering the context also cancels the abandoned tasks of all commands (see `OWNER_LOCKS`).
     """
 
-    def __init__(self, settings: Settings, kind: TaskKind = "omni-image") -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._kind = kind
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -113,8 +112,9 @@ class LocalDeployment:
     ) -> None:
         await self._stack.aclose()
 
-    async def submit(self, body: dict[str, Any]) -> str:
-        request = parse_request(body, self._deployment.registry.catalog, self._kind)
+    async def submit(self, task_request: TaskRequest) -> str:
+        kind = cast(TaskKind, task_request.kind)
+        request = parse_request(dict(task_request.body), self._deployment.registry.catalog, kind)
         model = self._deployment.registry.model(request.model)
         assert model is not None
         await self._check_first_route(model.name)
@@ -164,16 +164,17 @@ class LocalDeployment:
                 "Alternatively, set worker_labels for this command."
             )
 
-    async def follow(self, task_id: str) -> AsyncIterator[TaskState]:
+    async def wait(self, task_id: str, report: Report) -> TaskState:
         while True:
             task = await task_store.find_task(self._deployment.db, self._account_id, task_id)
             assert task is not None
             images = tuple(ResultImage(image.index, image.key, image.watermark_key) for image in task.images)
-            yield TaskState(
+            state = TaskState(
                 task.status, task.progress, task.image_count, task.status_message, str(task.units_charged), images
             )
+            report(state)
             if task.ended:
-                return
+                return state
             if self._worker.done():
                 self._worker.result()
                 raise Problem("The worker stopped. To find the reason, run: framehouse doctor")
@@ -193,19 +194,13 @@ class LocalDeployment:
 
 
 class RemoteServer:
-    """A source that generates the images on a server.
+    """A source that generates the images on a server that implements the API."""
 
-    GET requests are retried. A POST request is sent only once, so that no task is billed twice.
-    """
-
-    def __init__(self, server: str, key: str, kind: TaskKind = "omni-image") -> None:
-        base = server.rstrip("/")
-        path = TASK_PATHS[kind]
-        self._path = base + path if base.endswith("/kling") else f"{base}/kling{path}"
-        self._client = httpx.AsyncClient(
-            headers={"Authorization": f"Bearer {key}"}, timeout=httpx.Timeout(90, connect=10), follow_redirects=False
-        )
-        self._images = httpx.AsyncClient(timeout=httpx.Timeout(60, connect=10), follow_redirects=True)
+    def __init__(self, server: str, key: str) -> None:
+        try:
+            self._client = AsyncClient(server, key)
+        except ValueError as error:
+            raise Problem(f"--server is not valid: {error}") from error
 
     async def __aenter__(self) -> Self:
         return self
@@ -213,83 +208,39 @@ class RemoteServer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._client.aclose()
-        await self._images.aclose()
+        await self._client.close()
 
-    async def submit(self, body: dict[str, Any]) -> str:
-        try:
-            response = await self._client.post(self._path, json=body)
-        except httpx.TransportError as error:
-            raise Problem(f"Cannot reach {self._path}: {error or type(error).__name__}") from error
-        except (httpx.InvalidURL, UnicodeError) as error:
-            raise Problem(f"--server is not a valid URL: {error}") from error
-        return str(self._data(response)["task_id"])
+    async def submit(self, task_request: TaskRequest) -> str:
+        with _problems():
+            self._task = await self._client.submit(task_request)
+        return self._task.id
 
-    async def follow(self, task_id: str) -> AsyncIterator[TaskState]:
-        while True:
-            data = self._data(await self._get(f"{self._path}/{task_id}?wait=2"))
-            result = data.get("task_result") or {}
-            entries = [*(result.get("images") or []), *(result.get("series_images") or [])]
-            images = tuple(
-                ResultImage(int(entry.get("index", n)), str(entry["url"]), str(entry.get("watermark_url") or ""))
-                for n, entry in enumerate(entries)
-            )
-            state = TaskState(
-                data["task_status"],
-                float(data.get("progress") or 0),
-                len(images),
-                str(data.get("task_status_msg") or ""),
-                str(data.get("final_unit_deduction") or "0"),
-                images,
-            )
-            yield state
-            if state.status in ("succeed", "failed"):
-                return
-            await asyncio.sleep(0.5)
+    async def wait(self, task_id: str, report: Report) -> TaskState:
+        with _problems(), suppress(TaskFailed):
+            await self._task.wait(on_progress=lambda task: report(_state(task)))
+        return _state(self._task)
 
     async def cancel(self, task_id: str) -> None:
-        """Cancel the task.
-
-        Error responses are ignored, because the server may not support cancellation. Transport errors are also ignored.
-        """
-        with suppress(httpx.TransportError):
-            await self._client.post(f"{self._path}/{task_id}/cancel")
+        """Cancel the task. Errors are ignored, because the server may not support cancellation."""
+        with suppress(FramehouseError):
+            await self._task.cancel()
 
     async def download(self, location: str) -> tuple[bytes, str]:
-        response = await self._get(location, self._images)
-        if response.status_code != 200:
-            raise Problem(f"Cannot download the image {location}: HTTP {response.status_code}.")
-        kind = response.headers.get("content-type", "").split(";")[0]
-        return response.content, {"image/jpeg": "jpg", "image/webp": "webp"}.get(kind, "png")
+        with _problems():
+            content = await self._client.download(location)
+        return content, extension(content)
 
-    async def _get(self, url: str, client: httpx.AsyncClient | None = None) -> httpx.Response:
-        """Send a GET request. Retry after transport errors and HTTP 429, 500, 502, 503 or 504, with backoff and jitter.
 
-        Raises Problem after 8 failed attempts.
-        """
-        for n in range(_GET_ATTEMPTS):
-            try:
-                response = await (client or self._client).get(url)
-                if response.status_code not in (429, 500, 502, 503, 504):
-                    return response
-                reason = f"HTTP {response.status_code}"
-            except httpx.TransportError as error:
-                reason = str(error) or type(error).__name__
-            await asyncio.sleep(min(10.0, 0.5 * 2**n) * random.uniform(0.5, 1.0))
-        raise Problem(
-            f"No successful response from {url.split('?')[0]}: {reason}. "
-            "The task was not canceled; you can query the task later."
-        )
+def _state(task: AsyncTask) -> TaskState:
+    images = tuple(ResultImage(image.index, image.url, image.watermark_url or "") for image in task.images)
+    return TaskState(task.status, task.progress, len(images), task.data.message, str(task.units), images)
 
-    def _data(self, response: httpx.Response) -> dict[str, Any]:
-        try:
-            body = response.json()
-            code, message = int(body["code"]), str(body.get("message", ""))
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError):
-            raise Problem(
-                f"{self._path} does not implement the Kling API (HTTP {response.status_code}). Check --server."
-            ) from None
-        if code != 0:
-            raise Refused(code, message, status=response.status_code)
-        data: dict[str, Any] = body["data"]
-        return data
+
+@contextmanager
+def _problems() -> Iterator[None]:
+    """Convert the errors of the client to Problem."""
+    try:
+        yield
+    except FramehouseError as error:
+        code = f" (code {error.code})" if error.code is not None else ""
+        raise Problem(f"{error.message[:1].upper()}{error.message[1:]}{code}", code=error.code) from error

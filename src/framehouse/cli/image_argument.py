@@ -1,10 +1,7 @@
 """Command-line arguments that specify an image by a file path or a URL."""
 
-from base64 import b64encode
-from pathlib import Path
-
 from framehouse.cli.output import Problem
-from framehouse.domain.reference import is_url
+from framehouse_client.task_request import encode_image
 
 
 def image_to_send(value: str) -> str:
@@ -12,9 +9,12 @@ def image_to_send(value: str) -> str:
 
     Raises Problem if the file cannot be read.
     """
-    if is_url(value):
-        return value
     try:
-        return b64encode(Path(value).read_bytes()).decode()
+        return encode_image(value)
     except OSError as error:
-        raise Problem(f"Cannot read the image {value}: {error.strerror}.") from error
+        raise cannot_read(error) from error
+
+
+def cannot_read(error: OSError) -> Problem:
+    """Return the error message for an image file that cannot be read."""
+    return Problem(f"Cannot read the image {error.filename}: {error.strerror}.")

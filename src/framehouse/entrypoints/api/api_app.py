@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from functools import cache, partial
@@ -27,6 +27,7 @@ from framehouse.entrypoints.api.error_responses import error_response, no_such_p
 from framehouse.entrypoints.api.health_endpoints import check_readiness
 from framehouse.entrypoints.api.image_verifier import ImageVerifier
 from framehouse.entrypoints.api.long_poll import LongPolls
+from framehouse.entrypoints.api.mcp_mount import McpMount
 from framehouse.entrypoints.api.metrics_endpoint import render_metrics
 from framehouse.entrypoints.api.openapi import make_document
 from framehouse.entrypoints.api.rate_limit import RateLimit
@@ -53,13 +54,15 @@ def build_api(
     image_base_url: str = "",
     worker_metrics: str = "",
     max_long_polls: int = 5000,
+    open_mcp: Callable[[], ASGIApp] | None = None,
 ) -> "Api":
     """Build the ASGI app. The calling code opens and closes the database.
 
     `allow_private` permits private addresses in the URLs of images to verify, and in the URLs for test callbacks.
     `image_base_url` is the base URL of the images in callbacks.
     `max_long_polls` is the maximum number of long polls that wait at the same time. `worker_metrics` is the URL of a
-    worker's metrics, or empty. The endpoint `/metrics` also exposes the metrics of this worker.
+    worker's metrics, or empty. The endpoint `/metrics` also exposes the metrics of this worker. `open_mcp` returns the
+    ASGI app for `/mcp`. It is called when the first message of an MCP client arrives.
     """
     prefix = CANONICAL_PREFIX if CANONICAL_PREFIX in path_prefixes else next(iter(path_prefixes), "")
     context = ApiContext(
@@ -79,6 +82,7 @@ def build_api(
         retention=retention,
         redirect_images=redirect_images,
         verifier=ImageVerifier(db, allow_private=allow_private),
+        mcp=McpMount(open_mcp, max_body_bytes=max_body_bytes),
         callback_tester=CallbackTester(db, links.with_base(image_base_url), allow_private=allow_private),
     )
     metrics.create_api_series()
@@ -95,6 +99,7 @@ class Api:
     def __init__(self, context: ApiContext, router: Router) -> None:
         self._context = context
         self._router = router
+        self.is_stopping = False
         self._lifespan = Lifespan(lifespan=self._listening)
 
     @asynccontextmanager
@@ -108,6 +113,7 @@ class Api:
 
     def end_long_polls(self) -> None:
         """Respond to all long polls immediately, because the server is stopping."""
+        self.is_stopping = True
         self._context.long_polls.wake_all()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

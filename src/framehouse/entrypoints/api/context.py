@@ -24,6 +24,7 @@ from framehouse.entrypoints.api.authentication import KeyCache, authenticate, au
 from framehouse.entrypoints.api.callback_tester import CallbackTester
 from framehouse.entrypoints.api.image_verifier import ImageVerifier
 from framehouse.entrypoints.api.long_poll import LongPolls
+from framehouse.entrypoints.api.mcp_mount import McpMount
 from framehouse.entrypoints.api.rate_limit import RateLimit
 from framehouse.entrypoints.api.request_body import BodyReader
 from framehouse.entrypoints.api.shared_call import SharedCall
@@ -61,6 +62,7 @@ class ApiContext:
     retention: timedelta
     redirect_images: bool
     verifier: ImageVerifier
+    mcp: McpMount
     callback_tester: CallbackTester
     key_cache: KeyCache = field(default_factory=KeyCache)
     admin_key_cache: KeyCache = field(default_factory=KeyCache)

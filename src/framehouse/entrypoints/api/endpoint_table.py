@@ -26,6 +26,7 @@ from framehouse.entrypoints.api.kling.schemas import (
     VerificationOut,
     VerifyRequest,
 )
+from framehouse.entrypoints.api.mcp_endpoint import serve_mcp
 from framehouse.entrypoints.api.openai import openai_endpoint_table
 from framehouse.entrypoints.api.router import Endpoint
 
@@ -236,6 +237,7 @@ ENDPOINTS = (
     *_UPLOAD_ENDPOINTS,
     *_IMAGE_ENDPOINTS,
     Endpoint("POST", "/hasten/{batch}/{signature}", upstream_callback.wake_batch, "hasten", prefixed=False),
+    Endpoint("POST", "/mcp", serve_mcp, "mcp", prefixed=False),
     *_HEALTH_ENDPOINTS,
     *admin_endpoint_table.ENDPOINTS,
     *_BROWSER_ENDPOINTS,

@@ -29,7 +29,7 @@ DEFAULT_HEADERS = {
 with less strict values.
 
 `X-Framehouse` shows clients that the server recognizes repeated requests by their `Idempotency-Key`: Kling and its
-resellers ignore that header, so a client must not repeat a request to them (docs/adr/0027).
+resellers ignore that header, so a client must not repeat a request to them (docs/adr/0026).
 """
 DEFAULT_HEADER_LIST = list(DEFAULT_HEADERS.items())
 CODE = "framehouse.code"

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
@@ -78,11 +79,7 @@ class BodyReader:
         self._max_bytes = max_bytes
         self._stall_timeout_s = stall_timeout_s
         self._large_slots = AccountSlots(max_large)
-        # By default, glibc returns the memory block of each piece to the system, and requests a new block for the next
-        # piece. These system calls take longer than decoding the piece. After a larger block has been freed once, glibc
-        # keeps and reuses freed blocks. The following statement allocates and frees such a block. The block uses no
-        # physical memory, because nothing is written to it.
-        bytearray(_MALLOC_BLOCK_BYTES)
+        _keep_freed_blocks()
 
     @asynccontextmanager
     async def read(self, request: Request, *, account_id: int = 0, digest: bool = False) -> AsyncIterator[Body]:
@@ -126,6 +123,26 @@ class BodyReader:
             raise Refused(1200, f"the body did not arrive within {self._stall_timeout_s:g} s") from None
         except ClientDisconnect:
             raise Refused(1200, "the body ended too early") from None
+
+    @asynccontextmanager
+    async def read_whole(self, request: Request, *, account_id: int) -> AsyncIterator[bytes]:
+        """Read a JSON body into memory, without parsing it. Raises Refused (1200) as `read` does.
+
+        A large body occupies its slot until the `async with` block ends, which limits the use of memory.
+        """
+        self._check_headers(request)
+        stream, started, received = _decompressed(request), time.monotonic(), bytearray()
+        async with AsyncExitStack() as slots:
+            try:
+                while piece := await self._next(stream, started, len(received)):
+                    if len(received) <= LONG_BYTES < len(received) + len(piece):
+                        await slots.enter_async_context(self._large_slots.slot(account_id))
+                        started = time.monotonic()  # the time spent waiting for a slot must not count as slow sending
+                    received += piece
+                    self._check_size(len(received))
+            except ClientDisconnect:
+                raise Refused(1200, "the body ended too early") from None
+            yield bytes(received)
 
     @asynccontextmanager
     async def read_file(
@@ -241,6 +258,18 @@ class BodyReader:
         if size > self._max_bytes:
             message = f"the body is too large; at most {self._max_bytes:,} bytes are allowed"
             raise Refused(1200, message, status=413)
+
+
+@cache
+def _keep_freed_blocks() -> None:
+    """Make glibc keep and reuse the memory blocks of pieces. Further calls in a process have no effect.
+
+    By default, glibc returns the memory block of each piece to the system, and requests a new block for the next piece.
+    These system calls take longer than decoding the piece. After a larger block has been freed once, glibc keeps and
+    reuses freed blocks. This function allocates and frees such a block. The block uses no physical memory, because
+    nothing is written to it. A second block would be filled with zeros, and would use physical memory.
+    """
+    bytearray(_MALLOC_BLOCK_BYTES)
 
 
 async def _decompressed(request: Request) -> AsyncGenerator[bytes, None]:
