@@ -1,6 +1,5 @@
 """Every client passes the same scenarios, also while the server is killed and started again."""
 
-import os
 import socket
 import time
 from collections.abc import Iterator
@@ -15,6 +14,8 @@ from PIL import Image
 from tests.clients.scenarios import DRIVEN, ROOT, SCENARIOS, Driver, Scenario, result_of
 from tests.support.command_line import Server, client, environment, serve
 from tests.support.image_files import image_file
+from tests.support.node_packages import built_client, node
+from tests.support.quickstart_packages import provide_node_packages
 from tests.support.served_deployment import config
 
 CASES = [(driver, scenario) for driver in DRIVEN for scenario in SCENARIOS if scenario.name not in driver.without]
@@ -40,17 +41,26 @@ def tasks(http: httpx.Client) -> list[dict[str, Any]]:
     return listed
 
 
+def provide_packages(driver: Driver, folder: Path) -> None:
+    """Provide the packages of a driver that runs in Node.js. Skips the test if Node.js is missing."""
+    if driver.name == "typescript":
+        built_client()
+    if driver.name == "openai_node":
+        node()
+        provide_node_packages(["openai"], folder)
+
+
 def environment_of(server: Server, key: str, folder: Path) -> dict[str, str]:
     reference = folder / "reference.png"
     reference.write_bytes(image_file(640, 480))
-    paths = os.pathsep.join((str(ROOT), str(ROOT / "clients/python/src")))
     return environment(
         FRAMEHOUSE_URL=server.url,
         FRAMEHOUSE_KEY=key,
         MODEL="kling-v3-omni",
         REFERENCE=str(reference),
         IDEMPOTENCY_KEY=folder.name,
-        PYTHONPATH=paths,
+        NODE_PACKAGES=str(folder),
+        PYTHONPATH=str(ROOT),
     )
 
 
@@ -59,6 +69,7 @@ def environment_of(server: Server, key: str, folder: Path) -> dict[str, str]:
 def test_a_client_passes_a_scenario(
     request: pytest.FixtureRequest, tmp_path: Path, driver: Driver, scenario: Scenario
 ) -> None:
+    provide_packages(driver, tmp_path)
     images = tmp_path / "images"
     images.mkdir()
     if scenario.name in SLOW:
