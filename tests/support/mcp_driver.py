@@ -40,13 +40,15 @@ class Driver:
         report: dict[str, Any] = {"images": images, "error": None}
         try:
             match scenario:
-                case "generate" | "progress" | "wrong_key":
+                case "generate" | "progress":
+                    images += await self._create(FOX)
+                case "wrong_key":
+                    self._key = "fh_wrong"
                     images += await self._create(FOX)
                 case "several":
                     images += await self._create(FOX | {"n": 3})
                 case "edit":
-                    call = {"prompt": "<<<image_1>>> in the snow", "images": [self._reference()]}
-                    images += await self._create(FOX | call)
+                    images += await self._create(FOX | {"images": [self._reference()], "aspect_ratio": "auto"})
                 case "unknown_model":
                     images += await self._create(FOX | {"model": "no-such-model"})
                 case "repeat":
