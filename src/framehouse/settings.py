@@ -485,7 +485,7 @@ def unknown_variables() -> list[str]:
     """Return the FRAMEHOUSE_… variables that do not belong to a setting. These names are probably misspelled."""
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     known |= {name + "_FILE" for name in known} | {
-        PREFIX + name for name in ("CONFIG", "SERVER", "KEY", "CALLBACK_SECRET")
+        PREFIX + name for name in ("CONFIG", "SERVER", "URL", "KEY", "CALLBACK_SECRET")
     }
     return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
 

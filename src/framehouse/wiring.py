@@ -297,6 +297,13 @@ def build_element_worker(deployment: Deployment, *, only_task: UUID | None = Non
     )
 
 
+async def open_links(settings: Settings, db: Database) -> Links:
+    """Return the links for the images in callbacks."""
+    from framehouse.domain.signed_urls import Links
+
+    return Links(await shared_secret(db, SIGN_URLS), settings.image_base_url)
+
+
 async def run_api(
     settings: Settings, listening: socket.socket, *, heartbeat_fd: int | None = None, worker_metrics: str = ""
 ) -> None:
@@ -329,6 +336,7 @@ async def run_api(
             worker_metrics=worker_metrics,
             redirect_images=settings.image_delivery == "redirect",
             allow_private=settings.allow_private_addresses,
+            image_base_url=settings.image_base_url,
             max_long_polls=limits.max_connections // 2,
         )
         config = server_config(app, limits, stop_s=settings.stop_s)
@@ -356,7 +364,7 @@ async def run_worker(
     """
     raise_file_limit()
     limit_malloc_arenas()
-    from framehouse.domain.signed_urls import Links
+    from framehouse.adapters.postgres.callback_queue import save_address_rule
     from framehouse.entrypoints.callback_worker import CallbackWorker
     from framehouse.entrypoints.sweeper import run_sweeper
     from framehouse.entrypoints.worker_metrics import serve_worker_metrics
@@ -368,10 +376,11 @@ async def run_worker(
         watchdog(heartbeat_fd, hung_after_s=settings.hung_after_s),
         serve_worker_metrics(metrics_socket),
     ):
-        links = Links(await shared_secret(deployment.db, SIGN_URLS), settings.image_base_url)
+        links = await open_links(settings, deployment.db)
         worker = build_worker(deployment, await open_signer(settings, deployment.db), links)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, worker.stop)
+        await save_address_rule(deployment.db, allow_private=settings.allow_private_addresses)
         callback_worker = CallbackWorker(deployment.db, links, allow_private=settings.allow_private_addresses)
         background = [
             asyncio.create_task(

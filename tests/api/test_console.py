@@ -103,6 +103,7 @@ async def test_the_callbacks_of_a_task_are_listed(api: Api) -> None:
     await retry_callback(api.deployment.db, claimed, after=timedelta(seconds=60), code=503, error="HTTP 503")
     [message] = (await api.alice.get(f"{PATH}/mine/callbacks")).json()["data"]
     assert (message["tries"], message["last_code"], message["last_error"]) == (1, 503, "HTTP 503")
+    assert message["advice"] == "See the log of the receiver."
     assert message["next_try_at"] > message["tried_at"]
     assert (await api.bob.get(f"{PATH}/mine/callbacks")).json()["code"] == 1201
 

@@ -159,6 +159,8 @@ async def test_a_failed_task_ends_a_stream_with_an_error(client: openai.AsyncOpe
         ({"model": "other"}, openai.NotFoundError, "model_not_found", "model"),
         ({"prompt": "a fox [sandbox: refuse]"}, openai.BadRequestError, "moderation_blocked", None),
         ({"prompt": "a fox [sandbox: fail]"}, openai.InternalServerError, "image_generation_failed", None),
+        ({"prompt": "a fox [sandbox: decline]"}, openai.BadRequestError, "image_generation_declined", None),
+        ({"image": ["http://127.0.0.1/a.png"]}, openai.BadRequestError, "image_generation_declined", None),
     ],
 )
 async def test_errors_have_the_form_of_openai(

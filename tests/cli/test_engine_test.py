@@ -46,6 +46,7 @@ def test_an_engine_generates_every_kind_and_the_report_shows_the_images(folder: 
         "series": (3, "", ""),
         "2k": (1, "", ""),
         "expansion": (1, "", ""),
+        "mask": (1, "", ""),
         "3 images": (3, "", ""),
     }
     assert all(kind["seconds"] > 0 for kind in report["kinds"])
@@ -54,7 +55,7 @@ def test_an_engine_generates_every_kind_and_the_report_shows_the_images(folder: 
     with Image.open(folder / "out" / "contact-sheet.png") as sheet:
         assert sheet.width == 3 * 640 + 4 * 16
     assert "| series | done |" in (folder / "out" / "report.md").read_text()
-    assert len(report["files"]) == len(list((folder / "out").glob("*-[0-9].png"))) == 10
+    assert len(report["files"]) == len(list((folder / "out").glob("*-[0-9].png"))) == 11
 
 
 def test_a_second_test_replaces_the_files_of_the_first(folder: Path) -> None:
@@ -106,8 +107,10 @@ def test_the_trials_depend_on_the_abilities_of_the_engine() -> None:
     assert [trial.name for trial in text_only if trial.batch] == [
         "first image, with loading the model", "text", "series", "2k",
     ]  # fmt: skip
-    needs = plan_trials(Abilities(max_references=3, needs_reference=True, expansions=True), model="m", loads=False)
-    assert [len(trial.batch.references) for trial in needs if trial.batch] == [1, 2, 1, 1, 1]
+    needs = plan_trials(
+        Abilities(max_references=3, needs_reference=True, expansions=True, masks=True), model="m", loads=False
+    )
+    assert [len(trial.batch.references) for trial in needs if trial.batch] == [1, 2, 1, 1, 1, 1]
 
 
 def test_the_advice_names_all_trials_with_the_same_problem() -> None:
@@ -119,6 +122,7 @@ def test_the_advice_names_all_trials_with_the_same_problem() -> None:
         TrialResult("series", 3.0, 4, (wanted,) * 3, (40.0,) * 3),
         TrialResult("2k", 1.0, 4, (Size(2496, 1664),), (40.0,)),
         TrialResult("expansion", skipped="the engine does not expand images"),
+        TrialResult("mask", skipped="the engine does not use masks"),
         TrialResult("4 images", 8.0, 4, (small,) * 4, (40.0,) * 4),
     ]
     assert advice(trials, results, max_batch=4) == [

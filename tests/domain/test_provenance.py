@@ -15,7 +15,7 @@ TYPES: tuple[DigitalSourceType, ...] = (
 
 
 @pytest.mark.parametrize(
-    ("generated", "expanded", "upscaled", "expected"),
+    ("generated", "has_original", "upscaled", "expected"),
     [
         ("algorithmicMedia", False, False, "algorithmicMedia"),
         ("algorithmicMedia", True, False, "composite"),
@@ -26,12 +26,14 @@ TYPES: tuple[DigitalSourceType, ...] = (
         ("trainedAlgorithmicMedia", True, False, "compositeWithTrainedAlgorithmicMedia"),
     ],
 )
-def test_source_type(generated: DigitalSourceType, expanded: bool, upscaled: bool, expected: DigitalSourceType) -> None:
-    assert finished_source_type(generated, expanded=expanded, upscaled=upscaled) == expected
+def test_source_type(
+    generated: DigitalSourceType, has_original: bool, upscaled: bool, expected: DigitalSourceType
+) -> None:
+    assert finished_source_type(generated, has_original=has_original, upscaled=upscaled) == expected
 
 
 def test_a_trained_model_is_claimed_exactly_if_there_was_one() -> None:
-    for generated, expanded, upscaled in itertools.product(TYPES, (False, True), (False, True)):
-        finished = finished_source_type(generated, expanded=expanded, upscaled=upscaled)
+    for generated, has_original, upscaled in itertools.product(TYPES, (False, True), (False, True)):
+        finished = finished_source_type(generated, has_original=has_original, upscaled=upscaled)
         assert ("rained" in finished) == ("rained" in generated or upscaled)
-        assert ("omposite" in finished) >= ("omposite" in generated or expanded)
+        assert ("omposite" in finished) >= ("omposite" in generated or has_original)

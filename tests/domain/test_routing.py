@@ -32,7 +32,7 @@ CONTINUES = (UNAVAILABLE, GIVEN_UP)
 FINAL = {
     GENERATED: Done(),
     ORDER_PENDING: Retry("still working", open_order=True),
-    DECLINED: Fail("no"),
+    DECLINED: Fail("no", declined=True),
     BAD_ANSWER: Fail("bad answer"),
     ANSWER_LOST: Fail(
         "lost (the upstream may have accepted the request, but its response was lost; the request is not sent again)"

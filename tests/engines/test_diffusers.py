@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from framehouse.domain.errors import Broken, Unavailable
 from framehouse.domain.expansion import Expansion, layout
@@ -32,6 +33,7 @@ from framehouse.engines.diffusers.child import environment_for
 from framehouse.engines.diffusers.loras import Lora
 from framehouse.engines.diffusers.model_defaults import DEFAULT_MODEL
 from framehouse.engines.diffusers.weights import find_weights
+from framehouse.engines.image_files import png_file
 from framehouse.engines.interface import Batch, Engine, HealthCheck, Progress, ReferenceImage, SavedElement
 from framehouse.engines.option_checks import BadOption
 from framehouse.testing.engine_contract import EngineContract, batch, generate, images
@@ -494,6 +496,23 @@ async def test_an_expansion_generates_only_the_new_area(make_engine: MakeEngine,
         assert difference[150:].mean() > 2 * difference[:110].mean()
 
 
+@pytest.mark.parametrize("kind", ["klein", "z_image"])
+async def test_an_edit_with_a_mask_generates_only_the_masked_area(make_engine: MakeEngine, kind: str) -> None:
+    engine = make_engine(kind)
+    assert (engine.abilities().masks, engine.abilities().masked_references) == (True, 1)
+    mask = Image.new("L", (400, 400), 0)
+    mask.paste(255, (200, 0, 400, 400))
+    photo = ReferenceImage(image_file(400, 400), 400, 400)
+    edit = replace(batch(size=Size(1024, 1024)), references=(photo,), mask=ReferenceImage(png_file(mask), 400, 400))
+    one, other = [
+        images(await generate(engine, replace(edit, shots=(Shot(0, "A hat.", "", seed),))))[0] for seed in (1, 2)
+    ]
+    width = one.pixels.shape[1]
+    difference = np.abs(one.pixels.astype(int) - other.pixels).mean(axis=(0, 2))
+    # the layers of the decoder mix all areas a little
+    assert difference[width // 2 + 16 :].mean() > 2 * difference[: width // 2 - 16].mean()
+
+
 async def test_an_expansion_does_not_share_a_call_with_an_edit(klein: Diffusers) -> None:
     edit = replace(expansion_of(), box=None)
     expanded, edited = await asyncio.gather(generate(klein, expansion_of()), generate(klein, edit))
@@ -860,7 +879,7 @@ def test_the_self_test_generates_every_kind(tiny: Path, tmp_path: Path) -> None:
     words = ("--out", tmp_path / "out", "--config", tmp_path / "framehouse.toml", "--data-dir", tmp_path, "--json")
     report = json.loads(run("engine", "test", "diffusers", *words).stdout)
     kinds = [(kind["name"], len(kind["sizes"])) for kind in report["kinds"]]
-    names = ["first image, with loading the model", "text", "two references", "series", "2k", "expansion"]
+    names = ["first image, with loading the model", "text", "two references", "series", "2k", "expansion", "mask"]
     assert kinds == [(name, 3 if name == "series" else 1) for name in names]
     assert "the model is loaded" in report["health"][0]["reason"]
 

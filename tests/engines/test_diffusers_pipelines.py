@@ -443,7 +443,7 @@ async def test_a_reference_for_an_unknown_class_that_accepts_only_text_is_left_t
 
 
 async def test_a_model_that_only_expands_leaves_other_tasks_to_the_next_route() -> None:
-    with pytest.raises(Unavailable, match=r"FLUX\.1-Fill-dev only expands images"):
+    with pytest.raises(Unavailable, match=r"FLUX\.1-Fill-dev only expands images and edits images with a mask"):
         await generate(Diffusers(model="black-forest-labs/FLUX.1-Fill-dev"), batch())
 
 

@@ -13,7 +13,7 @@ FOLDER = ROOT / "docs" / "engines"
 PAGES = sorted(FOLDER.glob("*.md"))
 UPSTREAMS = [page for page in PAGES if page.name not in ("README.md", "diffusers-pipelines.md")]
 SECTIONS = ["Route", "What does Framehouse do with it?", "Limits", "Costs", "Errors"]
-TOPICS = ["Tasks", "References", "Series", "Expansions", "Cancellation", "Lost responses"]
+TOPICS = ["Tasks", "References", "Series", "Expansions", "Masks", "Cancellation", "Lost responses"]
 
 
 def prose(page: Path) -> str:

@@ -8,9 +8,11 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image, ImageChops
 
+from framehouse.adapters.images.resize import resize_and_crop
 from framehouse.domain.errors import Broken, Declined, Failed, Unavailable, Unknown
 from framehouse.domain.expansion import Expansion, layout
 from framehouse.domain.model import Model
@@ -18,6 +20,7 @@ from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import RATIOS, Size, size_of
 from framehouse.domain.task import RequestOptions
 from framehouse.engines import error_replies
+from framehouse.engines.image_files import png_file
 from framehouse.engines.interface import Batch, Engine, GeneratedImage, ReferenceImage, SavedElement
 from framehouse.engines.openai_images import OpenAIImages
 from framehouse.engines.openai_images.server_kinds import KINDS, generated_size
@@ -27,6 +30,7 @@ from framehouse.testing.engine_contract import EngineContract, batch, generate, 
 from tests.support.eventually import eventually
 from tests.support.image_files import image_base64, image_file
 from tests.support.in_process_deployment import MakeDeployment
+from tests.support.mask_files import photo
 from tests.support.openai_server import ModelServer, serving
 from tests.support.sockets import free_port
 from tests.support.tasks import wait_for_task
@@ -286,9 +290,74 @@ async def test_an_expansion_has_a_size_that_the_server_allows() -> None:
         assert server.posts[0].fields["size"] == "1536x1024"
 
 
+MASK_AREA, EDIT_SIZE = (100, 50, 200, 250), Size(1024, 768)
+
+
+def masked_edit(*, references: int = 1, size: Size = EDIT_SIZE, **fields: Any) -> Batch:
+    mask = Image.new("L", (400, 300), 0)
+    mask.paste(255, MASK_AREA)
+    images_sent = tuple(ReferenceImage(png_file(photo(400 + n, 300)), 400 + n, 300) for n in range(references))
+    return replace(
+        batch_of("A hat on <<<image_1>>>.", **fields),
+        size=size,
+        references=images_sent,
+        mask=ReferenceImage(png_file(mask), 400, 300, "mask"),
+    )
+
+
+@pytest.mark.parametrize(("kind", "model"), [("openai", "m"), ("vllm_omni", "FLUX.2-klein-4B")])
+async def test_an_edit_with_a_mask_sends_the_image_and_the_mask(kind: str, model: str) -> None:
+    async with serving(kind, model=model) as server, running(server, model=model, max_pixels=1024 * 768) as engine:
+        assert engine.abilities().masks
+        generated = images(await generate(engine, masked_edit(shots=2)))
+    assert len(generated) == 2
+    posted = server.posts[0]
+    assert (server.paths()[0], posted.fields["prompt"]) == ("edits", "A hat on image 1.")
+    (content,) = posted.files
+    canvas, mask = Image.open(io.BytesIO(content)), Image.open(io.BytesIO(posted.mask))
+    assert posted.fields["size"] == f"{canvas.width}x{canvas.height}"
+    assert canvas.mode == "RGB"
+    assert canvas.size == mask.size
+    edited = ImageChops.invert(mask.getchannel("A")) if kind == "openai" else mask
+    assert edited.mode == "L"
+    assert sum(edited.histogram()[1:255]) == 0
+    box, scale = edited.getbbox(), canvas.width / 400
+    assert box is not None
+    assert np.abs(np.array(box) - np.array(MASK_AREA) * scale).max() <= 2
+    shown = np.asarray(canvas.resize((400, 300), Image.Resampling.LANCZOS)).astype(int)
+    assert np.abs(shown - np.asarray(photo(400, 300))).max() < 12
+
+
+async def test_further_references_follow_the_edited_image() -> None:
+    async with serving("openai") as server, running(server, max_references=2) as engine:
+        assert engine.abilities().masked_references == 10
+        await generate(engine, masked_edit(references=3))
+    first, second = (Image.open(io.BytesIO(content)) for content in server.posts[0].files)
+    assert first.size == Image.open(io.BytesIO(server.posts[0].mask)).size
+    assert second.width > 1000, "the other references share a contact sheet"
+
+
+async def test_a_size_with_another_ratio_shows_the_centre_of_the_image_and_of_the_mask() -> None:
+    old = "gpt-image-1.5"  # generates only three sizes
+    wide = masked_edit(size=Size(1600, 900))
+    async with serving("openai", model=old) as server, running(server, model=old) as engine:
+        await generate(engine, wide)
+    canvas = np.asarray(Image.open(io.BytesIO(server.posts[0].files[0])))
+    alpha = np.asarray(Image.open(io.BytesIO(server.posts[0].mask)).getchannel("A"))
+    assert canvas.shape[:2] == alpha.shape == (1024, 1536)
+    finished = resize_and_crop(canvas, wide.size).astype(int)
+    expected = resize_and_crop(np.asarray(photo(400, 300)), wide.size)
+    assert np.abs(finished - expected).max() <= 6, "the image is at another place"
+    mask = np.zeros((300, 400), np.uint8)
+    mask[MASK_AREA[1] : MASK_AREA[3], MASK_AREA[0] : MASK_AREA[2]] = 255
+    cropped, wanted = resize_and_crop(255 - alpha, wide.size), resize_and_crop(mask, wide.size)
+    assert ((cropped > 127) != (wanted > 127)).mean() < 0.005
+
+
 def test_only_servers_and_models_that_use_masks_expand_images() -> None:
     def expands(kind: str, model: str = "m", **options: Any) -> bool:
         engine = OpenAIImages(kind=kind, model=model, base_urls=["http://gpu"], **options)
+        assert engine.abilities().masks == engine.abilities().expansions
         return engine.abilities().expansions
 
     assert expands("openai")

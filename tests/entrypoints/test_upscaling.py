@@ -22,6 +22,7 @@ from framehouse.engines.interface import GeneratedImage
 from framehouse.entrypoints.worker.worker import Limits, Worker
 from framehouse.pipeline.finish import Finishing, finish
 from framehouse.pipeline.generate import upscale_small
+from framehouse.pipeline.original_pixels import Original
 from framehouse.settings import load_settings
 from tests.support.eventually import eventually
 from tests.support.in_process_deployment import Deployment, MakeDeployment
@@ -115,7 +116,7 @@ def test_an_expanded_image_keeps_the_pixels_of_its_original() -> None:
         Finishing("Framehouse"),
         source_type="trainedAlgorithmicMedia",
         watermark=False,
-        original=(buffer.getvalue(), Box(60, 30, 50, 40)),
+        original=Original(buffer.getvalue(), Box(60, 30, 50, 40)),
         upscaled=upscaled,
     )
     with Image.open(io.BytesIO(finished.content)) as image:

@@ -342,14 +342,14 @@ async def test_a_stopping_worker_still_saves_an_outcome_that_waits_for_the_datab
     unavailable, fail_batch = [True], batch_queue.fail_batch
     waiting, failures = asyncio.Event(), 0
 
-    async def fail_while_unavailable(*args: Any) -> bool:
+    async def fail_while_unavailable(*args: Any, **named: Any) -> bool:
         nonlocal failures
         if unavailable:
             failures += 1
             if failures == 3:  # the next regular attempt follows after two seconds
                 waiting.set()
             raise DatabaseUnavailable("no connection")
-        return await fail_batch(*args)
+        return await fail_batch(*args, **named)
 
     monkeypatch.setattr(batch_queue, "fail_batch", fail_while_unavailable)
     monkeypatch.setattr("framehouse.pipeline.save_shot._LAST_ATTEMPT_S", 60)

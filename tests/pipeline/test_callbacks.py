@@ -1,6 +1,7 @@
 """Delivery of callbacks: order, signatures, retries, and receivers that misbehave or do not answer."""
 
 import asyncio
+import logging
 import random
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -224,13 +225,22 @@ async def test_the_body_of_a_response_is_not_read(make_deployment: MakeDeploymen
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/x", "http://localhost:1/x", "http://[::ffff:10.0.0.1]/x"])
-async def test_no_callbacks_are_sent_to_private_addresses(make_deployment: MakeDeployment, url: str) -> None:
+async def test_no_callbacks_are_sent_to_private_addresses(
+    make_deployment: MakeDeployment, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "framehouse.entrypoints.callback_worker")
     deployment = await make_deployment()
     async with running_callback_worker(deployment, allow_private=False):
         await deployment.submit(callback_url=url)
         deployment.start_worker()
         messages = await wait_for_messages(deployment, lambda ms: any(m.last_error for m in ms))
         assert "private or special address" in (messages[-1].last_error or "")
+        failed = messages[-1]
+        await wait_for_messages(deployment, lambda ms: ms[-1].tries >= 3)
+    [record] = [r for r in caplog.records if str(failed.id) in r.getMessage()]
+    assert record.levelname == "WARNING", "only the first failed attempt of a message is logged"
+    for part in ("private or special address", "FRAMEHOUSE_ALLOW_PRIVATE_ADDRESSES=1", str(failed.task_id)):
+        assert part in record.getMessage()
 
 
 async def have_connections(receivers: list[Receiver], minimum: int) -> bool:

@@ -1,6 +1,7 @@
 """References in storage: each content is stored once, checked once, and deleted when no task needs it."""
 
 import asyncio
+import io
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
+from PIL import Image
 
 from framehouse.adapters.postgres import reference_store, task_store
 from framehouse.adapters.postgres.pool import Database
@@ -257,3 +259,28 @@ async def test_references_that_never_arrive_do_not_delay_other_tasks(
         assert len(worker.held) <= 10, "the number of batches of one account that wait for references is limited"
         for ticket in slow:
             await cancel(deployment, ticket.task_id)
+
+
+async def test_a_reference_has_the_same_role_if_it_is_fetched_from_a_url(make_deployment: MakeDeployment) -> None:
+    deployment = await make_deployment({"engine": "previz"})
+    deployment.rules = replace(RULES, allow_private_addresses=True)
+    files = []
+    async with server(lambda _: http("200 OK", image_file())) as url:
+        for scene in (f"{url}/scene.png", image_base64()):
+            ticket = await deployment.submit(
+                "a fox",
+                kind="multi-image2image",
+                model_name="kling-v3-omni",
+                subject_image_list=[{"subject_image": image_base64(301, 300)}],
+                scene_image=scene,
+                seed=5,
+                aspect_ratio="1:1",
+            )
+            if not deployment.workers:
+                deployment.start_worker()
+            task = await wait_for_task(deployment, ticket.task_id)
+            content = await deployment.storage.get(task.images[0].key)
+            assert content
+            with Image.open(io.BytesIO(content)) as image:
+                files.append(image.convert("RGB").tobytes())
+    assert files[0] == files[1]

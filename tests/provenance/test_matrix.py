@@ -18,11 +18,11 @@ from PIL import Image
 
 from framehouse.adapters.content_credentials.certificates import SigningIdentity, create_identity
 from framehouse.adapters.content_credentials.credential_signer import CredentialSigner
-from framehouse.adapters.content_credentials.manifests import GENERATION, Claims
+from framehouse.adapters.content_credentials.manifests import GENERATION, Claims, Ingredient
 from framehouse.adapters.images.image_upscaler import UPSCALER
 from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.storage import Storage, open_storage
-from framehouse.domain.provenance import IPTC_SOURCE_TYPES
+from framehouse.domain.provenance import IPTC_SOURCE_TYPES, DigitalSourceType
 from framehouse.domain.shot import preview_key
 from framehouse.domain.sizes import Size
 from framehouse.domain.task import OutputFormat
@@ -30,11 +30,14 @@ from framehouse.domain.task_kind import TaskKind
 from framehouse.engines.image_files import read_answer
 from framehouse.pipeline.finish import Finishing, finish
 from framehouse.pipeline.generate import Rules
+from framehouse.pipeline.masks import prepare_mask
+from framehouse.pipeline.original_pixels import Original
 from tests.support import openai_server, services
 from tests.support.api_server import PATH, serving
 from tests.support.database import Server
 from tests.support.image_files import encoded, image_file
 from tests.support.in_process_deployment import RULES, Deployment, MakeDeployment, build_deployment
+from tests.support.mask_files import mask_file
 from tests.support.outside_readers import (
     active_manifest,
     assertion,
@@ -303,6 +306,38 @@ def test_upscaling_is_an_action_and_makes_the_image_a_composite(format: OutputFo
     composite = "compositeWithTrainedAlgorithmicMedia"
     assert actions[0]["digitalSourceType"] == IPTC_SOURCE_TYPES + composite
     assert assertion(manifest, GENERATION)["digital_source_type"] == composite
+
+
+@pytest.mark.parametrize("format", get_args(OutputFormat))
+@pytest.mark.parametrize(
+    ("generated", "finished_type"),
+    [("algorithmicMedia", "composite"), ("trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia")],
+)
+@pytest.mark.parametrize("signed", [True, False])
+def test_an_edit_with_a_mask_is_a_composite_that_was_edited(
+    format: OutputFormat, generated: DigitalSourceType, finished_type: str, signed: bool
+) -> None:
+    original = SIGNED_REFERENCE if signed else image_file()
+    mask = prepare_mask(mask_file(400, 300, (100, 100, 200, 200)), (400, 300), Size(400, 300))
+    assert mask
+    finished = finish(
+        np.zeros((300, 400, 3), np.uint8),
+        Size(400, 300),
+        {"model": MODEL, "engine": "e"},
+        signing(OWN, format).finishing,
+        source_type=generated,
+        watermark=False,
+        original=Original(original, mask=mask.content),
+        inputs=[Ingredient(original, "reference 1")],
+    )
+    assert signature_problems(finished.content, finished.media_type, OWN.chain) == []
+    manifest = active_manifest(finished.content, OWN.chain)
+    actions = assertion(manifest, "c2pa.actions.v2")["actions"]
+    assert actions[0]["digitalSourceType"] == IPTC_SOURCE_TYPES + finished_type
+    placed = [("c2pa.placed", "the pixels of the original image were inserted")] if signed else []
+    edited = ("c2pa.edited", "only the masked area of the original image was replaced")
+    assert described(actions) == [("c2pa.created", ""), *placed, edited]
+    check_ingredients(manifest, actions, ["componentOf"] if signed else [], passed_on=False)
 
 
 def test_the_manifest_of_a_changed_upstream_file_is_recorded_as_invalid() -> None:

@@ -14,7 +14,7 @@ from framehouse.adapters.storage import Storage
 from framehouse.domain.account import Caller
 from framehouse.domain.model import Model
 from framehouse.domain.request import parse_request
-from framehouse.domain.task import Ticket
+from framehouse.domain.task import ImageRequest, Ticket
 from framehouse.domain.task_kind import TaskKind
 from framehouse.engines.registry import Registry, open_registry
 from framehouse.entrypoints.element_worker import ElementWorker
@@ -52,7 +52,10 @@ class Deployment:
     ) -> Ticket:
         """Accept a request as the API does."""
         body = {"model_name": "kling-v3-omni", "prompt": prompt} | fields
-        request = parse_request(body, self.registry.catalog, kind)
+        return await self.submit_request(parse_request(body, self.registry.catalog, kind), caller=caller)
+
+    async def submit_request(self, request: ImageRequest, *, caller: Caller | None = None) -> Ticket:
+        """Accept a request that an endpoint has read."""
         model = self.registry.model(request.model)
         assert model is not None
         return await accept(

@@ -19,6 +19,7 @@ from framehouse import __version__
 from framehouse.adapters.account_slots import AccountSlots
 from framehouse.adapters.content_encoding import BadCompression, TooManyBytes, decompress
 from framehouse.adapters.tls import certificate_problem, tls_context
+from framehouse.domain.fetch_problems import NO_RESPONSE, PRIVATE_ADDRESS, UNKNOWN_HOST, UNREACHABLE
 from framehouse.domain.field_reader import ascii_host, quoted
 
 if TYPE_CHECKING:
@@ -192,9 +193,9 @@ async def _request(
     except HeadTooLarge as error:
         raise FetchFailed("sent too many bytes before the end of its response headers", retry=True) from error
     except httpx.TimeoutException as error:
-        raise FetchFailed(f"did not respond for {idle_timeout_s:g} s", retry=True) from error
+        raise FetchFailed(f"{NO_RESPONSE} for {idle_timeout_s:g} s", retry=True) from error
     except httpx.HTTPError as error:
-        reason = certificate_problem(error, name) or f"could not be reached: {type(error).__name__}"
+        reason = certificate_problem(error, name) or f"{UNREACHABLE}: {type(error).__name__}"
         raise FetchFailed(reason, retry=True) from error
 
 
@@ -211,9 +212,9 @@ async def _checked_addresses(host: str, port: int, allow_private: bool, account_
             addresses = await _look_up(host, port, account_id)
         except OSError as error:
             retry = isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN
-            raise FetchFailed("points to a host name that cannot be resolved", retry=retry) from error
+            raise FetchFailed(UNKNOWN_HOST, retry=retry) from error
     if not allow_private and not all(map(is_public, addresses)):
-        raise FetchFailed("points to a private or special address, which is not allowed", retry=False)
+        raise FetchFailed(PRIVATE_ADDRESS, retry=False)
     return addresses[:_MAX_ADDRESSES]
 
 

@@ -8,6 +8,8 @@ import ssl
 from functools import cache
 from pathlib import Path
 
+from framehouse.domain.fetch_problems import BAD_CERTIFICATE
+
 _EXPIRED = 10
 _HOST_NAME_MISMATCH, _ADDRESS_MISMATCH = 62, 64
 _UNKNOWN_AUTHORITY = (2, 18, 19, 20, 21)
@@ -46,9 +48,9 @@ def certificate_problem(error: BaseException, host: str) -> str | None:
         return None
     match seen.verify_code:
         case code if code == _EXPIRED:
-            return "has a TLS certificate that has expired"
+            return f"{BAD_CERTIFICATE} that has expired"
         case code if code in (_HOST_NAME_MISMATCH, _ADDRESS_MISMATCH):
-            return f"has a TLS certificate that is not valid for {host}"
+            return f"{BAD_CERTIFICATE} that is not valid for {host}"
         case code if code in _UNKNOWN_AUTHORITY:
-            return "has a TLS certificate that was not issued by a trusted certificate authority"
-    return f"has a TLS certificate that is not valid: {seen.verify_message}"
+            return f"{BAD_CERTIFICATE} that was not issued by a trusted certificate authority"
+    return f"{BAD_CERTIFICATE} that is not valid: {seen.verify_message}"

@@ -31,9 +31,9 @@ def engine() -> None:
 def test_engine(**options: Any) -> None:
     """Generate one image of each kind with the engine of ROUTE, and report what to change.
 
-    The kinds are text, two references, a series, 2k and an expansion. Without ROUTE, the first route of the first model
-    is tested. The command needs no running server. If a server uses the same GPU, stop it first. The exit code is 1 if
-    a kind fails.
+    The kinds are text, two references, a series, 2k, an expansion and a mask. Without ROUTE, the first route of the
+    first model is tested. The command needs no running server. If a server uses the same GPU, stop it first. The exit
+    code is 1 if a kind fails.
 
     Example: framehouse engine test diffusers --images 9
     """

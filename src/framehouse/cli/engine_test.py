@@ -33,6 +33,7 @@ from framehouse.engines.interface import Batch, Engine, GeneratedImage, HealthCh
 from framehouse.engines.registry import Registry, Route, open_registry
 from framehouse.pipeline.finish import Finishing, finish
 from framehouse.pipeline.generate import upscale_small
+from framehouse.pipeline.original_pixels import original_of
 from framehouse.settings import load_settings
 from framehouse.wiring import open_upscaler, trust_configured_certificates
 
@@ -215,7 +216,6 @@ def save_image(
 ) -> None:
     """Finish an image of the engine as a worker would, and write the file."""
     facts = {"model": source, "prompt": batch.shots[0].prompt, **generated.facts}
-    original = (batch.references[0].content, batch.box) if batch.box else None
     finishing = Finishing(software=f"Framehouse {__version__}")
     finished = finish(
         generated.image,
@@ -224,7 +224,7 @@ def save_image(
         finishing,
         source_type=engine.abilities().source_type,
         watermark=False,
-        original=original,
+        original=original_of(batch),
         upscaled=upscaled,
     )
     write_file(path, finished.content)

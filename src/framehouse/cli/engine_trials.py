@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from uuid import uuid4
 
+from PIL import Image
+
 from framehouse.adapters.presets import preset_image, presets
 from framehouse.domain.expansion import Expansion, layout
 from framehouse.domain.shot import FRAMINGS, Shot
 from framehouse.domain.sizes import Size, size_of
 from framehouse.domain.task import RequestOptions
+from framehouse.engines.image_files import png_file
 from framehouse.engines.interface import Abilities, Batch, ReferenceImage
 
 _SUBJECT, _OBJECT = 102, 103
@@ -49,7 +52,7 @@ class TrialResult:
 def plan_trials(abilities: Abilities, *, model: str, loads: bool, images: int = 0) -> list[Trial]:
     """Return the trials for an engine with these abilities.
 
-    Each trial has a different kind: text, two references, series, 2k and expansion. If the engine loads a model
+    Each trial has a different kind: text, two references, series, 2k, expansion and mask. If the engine loads a model
     (`loads`), an additional first trial takes the time for loading. If `images` is not 0, the last trial generates this
     number of images, to measure the speed.
     """
@@ -82,6 +85,9 @@ def plan_trials(abilities: Abilities, *, model: str, loads: bool, images: int = 
         Trial("expansion", expansion)
         if abilities.expansions
         else Trial("expansion", None, "the engine does not expand images"),
+        Trial("mask", _masked_edit(corgi, model))
+        if abilities.masks
+        else Trial("mask", None, "the engine does not use masks"),
     ]
     if images:
         many = _batch(street, model=model, count=images)
@@ -130,6 +136,15 @@ def _problem_of(trial: Trial, result: TrialResult) -> str:
 
 def _is_smaller(size: Size, wanted: Size) -> bool:
     return size.width < wanted.width and size.height < wanted.height
+
+
+def _masked_edit(image: ReferenceImage, model: str) -> Batch:
+    """Return the input for an edit of the upper third of an image."""
+    mask = Image.new("L", (image.width, image.height), 0)
+    mask.paste(255, (0, 0, image.width, image.height // 3))
+    edited = ReferenceImage(png_file(mask), image.width, image.height, "mask")
+    batch = _batch("A red hat", model=model, size=size_of("1:1", "1k"))
+    return replace(batch, references=(image,), mask=edited)
 
 
 def _with_reference(batch: Batch, reference: ReferenceImage) -> Batch:

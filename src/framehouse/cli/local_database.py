@@ -59,5 +59,10 @@ async def get_account(db: Database, name: str) -> Account:
     """Return the account with this name. Raises Problem if the account does not exist."""
     account = await account_store.find_account(db, name)
     if account is None:
+        if not await account_store.list_accounts(db):
+            raise Problem(
+                f'There is no account "{name}", because no server has started with this data folder. If your server '
+                "uses another data folder, specify it with --data-dir. In a checkout, `make serve` uses .framehouse."
+            )
         raise Problem(f'There is no account "{name}". See: framehouse account list')
     return account

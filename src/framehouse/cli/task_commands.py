@@ -13,9 +13,12 @@ import click
 from framehouse.cli.options import Command, account_option, data_options, json_option
 from framehouse.cli.output import Problem, echo, print_json
 
+_MAX_CALLBACKS = 100
+
 if TYPE_CHECKING:
     from framehouse.adapters.postgres.failed_tasks import FailedTaskFilter
     from framehouse.adapters.postgres.pool import Database
+    from framehouse.domain.callback import Delivery
     from framehouse.domain.task import Task
     from framehouse.engines.registry import Registry
     from framehouse.pipeline.retry_tasks import RetryReport
@@ -58,16 +61,25 @@ def list_tasks(account: str, limit: int, data_dir: Path | None, config: Path | N
 @data_options
 @json_option
 def show_task(id: str, account: str, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
-    """Show a task. ID is the task id or the external id of the task."""
+    """Show a task and its callback messages. ID is the task id or the external id of the task."""
+    from framehouse.adapters.postgres import callback_queue
+    from framehouse.cli.delivery_lines import delivery_json, delivery_lines
     from framehouse.cli.local_database import with_database
 
-    async def work(db: Database) -> Task:
-        return (await _get_task(db, account, id))[1]
+    async def work(db: Database) -> tuple[Task, list[Delivery]]:
+        account_id, task = await _get_task(db, account, id)
+        return task, await callback_queue.list_callbacks(
+            db, account_id, either_id=str(task.id), failed=False, limit=_MAX_CALLBACKS
+        )
 
-    fields = _public_fields(with_database(data_dir, config, work))
+    task, callbacks = with_database(data_dir, config, work)
+    fields = _public_fields(task)
     if as_json:
-        print_json(fields)
+        print_json(fields | {"callbacks": [delivery_json(row) for row in callbacks]})
         return
+    fields["callbacks"] = [
+        line for row in callbacks for line in (f"{row.status} to {row.callback_url}", *delivery_lines(row))
+    ]
     for label, value in fields.items():
         for line in (value or ["–"]) if isinstance(value, list) else [value]:
             echo(f"{label:17} {'–' if line in (None, '') else line}")

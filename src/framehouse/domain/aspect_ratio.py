@@ -13,6 +13,7 @@ If the kind of the task is `expand`, the prompt is not a source: the image to ex
 
 from collections.abc import Sequence
 
+from framehouse.domain.mask import split_mask
 from framehouse.domain.prompt import Cited, citations, requested_ratio, resolve_citation
 from framehouse.domain.sizes import AUTO, RATIOS, nearest_ratio
 from framehouse.domain.task import ImageRequest
@@ -26,7 +27,8 @@ def ratio_of_request(request: ImageRequest) -> str:
         return AUTO  # depends on the size of the image to expand
     if ratio := requested_ratio(request.prompt, RATIOS):
         return ratio
-    if deciding_reference(request.prompt, images=len(request.images), elements=len(request.elements)):
+    references, _ = split_mask(request.images)
+    if deciding_reference(request.prompt, images=len(references), elements=len(request.elements)):
         return AUTO
     return default_ratio(request)
 

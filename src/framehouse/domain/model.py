@@ -22,7 +22,7 @@ class Model:
     A request can contain one of the `aliases` instead of the name. `units` contains the price of one image for each
     resolution. `kinds` contains the kinds of tasks that the model supports. `max_batch`, `whole_series` and `refusal`
     are abilities of the model's first engine (`engines.interface.Abilities`). `expansions` is true if one of the
-    model's engines can expand images.
+    model's engines can expand images, and `masks` is true if one of them can edit an image with a mask.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Model:
     aliases: tuple[str, ...] = ()
     kinds: tuple[TaskKind, ...] = TASK_KINDS
     expansions: bool = True
+    masks: bool = True
 
 
 class Catalog:

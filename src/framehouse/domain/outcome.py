@@ -34,9 +34,13 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """The task fails. The client sees the reason."""
+    """The task fails. The client sees the reason.
+
+    `declined` is true if the task fails because of its request: the engine declines it, or a reference cannot be used.
+    """
 
     reason: str
+    declined: bool = False
 
 
 @dataclass(frozen=True, slots=True)

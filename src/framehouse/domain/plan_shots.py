@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from framehouse.domain.aspect_ratio import ratio_of_request
+from framehouse.domain.mask import split_mask
 from framehouse.domain.prompt import listed_shots, requested_images
 from framehouse.domain.reference import ReferenceRole
 from framehouse.domain.request import SERIES_AMOUNT
@@ -89,7 +90,7 @@ def with_instructions(request: ImageRequest, prompt: str) -> str:
     In these sentences, `<<<image_2>>>` cites the second reference of the request.
     """
     cited: dict[ReferenceRole, list[str]] = {}
-    for number, sent in enumerate(request.images, 1):
+    for number, sent in enumerate(split_mask(request.images)[0], 1):
         cited.setdefault(sent.role, []).append(f"<<<image_{number}>>>")
     sentences = [text.format(" and ".join(cited[role])) for role, text in _INSTRUCTIONS.items() if role in cited]
     if request.kind == "expand" and not prompt:

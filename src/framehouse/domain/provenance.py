@@ -26,14 +26,14 @@ IPTC_SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 """The URL of a digital source type without the name of the type."""
 
 
-def finished_source_type(generated: DigitalSourceType, *, expanded: bool, upscaled: bool) -> DigitalSourceType:
+def finished_source_type(generated: DigitalSourceType, *, has_original: bool, upscaled: bool) -> DigitalSourceType:
     """Return the source type of a finished image.
 
-    `generated` is the source type that the engine states. `expanded` is true if the image contains the pixels of the
-    original image that it expands. `upscaled` is true if a neural network has enlarged the image.
+    `generated` is the source type that the engine states. `has_original` is true if the image contains pixels of the
+    original image that it expands or edits with a mask. `upscaled` is true if a neural network has enlarged the image.
     """
     trained = upscaled or generated in ("trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia")
-    mixed = expanded or generated in ("composite", "compositeWithTrainedAlgorithmicMedia")
+    mixed = has_original or generated in ("composite", "compositeWithTrainedAlgorithmicMedia")
     if mixed or (trained and generated == "algorithmicMedia"):
         return "compositeWithTrainedAlgorithmicMedia" if trained else "composite"
     return generated

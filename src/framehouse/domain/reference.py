@@ -18,7 +18,8 @@ ReferenceRole = Literal["", "subject", "face", "scene", "style", "original", "hu
 
 A `subject` or a `face` must be recognizable in the new image. A `scene` defines the place that the new image shows, and
 a `style` defines the style of the new image. An `original` is expanded beyond its edges. In the new image, the `human`
-wears the `cloth`. An empty role means that the prompt defines the purpose.
+wears the `cloth`. An empty role means that the prompt defines the purpose. A `mask` is not a reference: it shows the
+area of the first reference that is edited (`domain.mask`).
 """
 
 

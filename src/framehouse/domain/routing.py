@@ -8,7 +8,7 @@ from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from framehouse.domain.errors import Failed, Postponed, Unavailable, Unknown
+from framehouse.domain.errors import Declined, Failed, Postponed, Unavailable, Unknown
 from framehouse.domain.outcome import MAY_BE_PAID, Done, Fail, HandOver, Outcome, Postpone, Retry, Wait
 
 RouteControl = Literal["paused", "draining"]
@@ -26,14 +26,16 @@ class RouteState:
     """The state of a configured route for one batch.
 
     `max_references` is the maximum number of references and elements that the route's engine accepts. `expansions` is
-    true if the engine can expand images. `served` is true if this worker serves the route. `given_up` is the reason why
-    the route is excluded for the batch, or empty if the route is not excluded. `control` is the state that an operator
-    has set for the route, or None.
+    true if the engine can expand images. `masked_references` is the maximum number of references and elements of a task
+    with a mask, or 0 if the engine cannot use masks. `served` is true if this worker serves the route. `given_up` is
+    the reason why the route is excluded for the batch, or empty if the route is not excluded. `control` is the state
+    that an operator has set for the route, or None.
     """
 
     name: str
     max_references: int
     expansions: bool = True
+    masked_references: int = 1
     served: bool = True
     given_up: str = ""
     control: RouteControl | None = None
@@ -68,6 +70,7 @@ def choose_routes(
     model: str,
     references: int,
     expansion: bool = False,
+    masked: bool = False,
     order_at: str | None = None,
     resume_at: str = "",
     last_error: str = "",
@@ -75,7 +78,8 @@ def choose_routes(
     """Try the routes of a model in order until a route generates the batch.
 
     `references` is the number of references and elements. `expansion` is true if the first reference must be expanded.
-    This reference does not count towards the maximum number of references.
+    This reference does not count towards the maximum number of references. `masked` is true if the batch has a mask.
+    The mask itself is not a reference.
 
     `order_at` is the route with an open order, or None. This route is tried first, and no other route is tried while
     the order is open. `resume_at` is the route to which another worker has handed the batch over after trying the
@@ -91,7 +95,7 @@ def choose_routes(
     if order_at is not None and order_at not in places:
         return Retry(f'route "{order_at}" has an open order for this task but is no longer configured', open_order=True)
     start = places.get(resume_at if order_at is None else order_at, 0)
-    problems = [_problem(route, model, references, expansion=expansion) for route in routes]
+    problems = [_problem(route, model, references, expansion=expansion, masked=masked) for route in routes]
     if order_at is not None and problems[start]:
         return Fail(problems[start])
     earlier_usable = not all(problems[:start])
@@ -129,7 +133,7 @@ def choose_routes(
                     f"the request {MAY_BE_PAID})"
                 )
             case error:
-                return Fail(error.message)
+                return Fail(error.message, declined=isinstance(error, Declined))
     # If the batch had an open order at the start, the routes before the order's route were skipped. If one of them is
     # usable, the batch is retried and the task does not fail.
     if retry is None and earlier_usable:
@@ -169,13 +173,17 @@ def claimable_routes(
     return result
 
 
-def _problem(route: RouteState, model: str, references: int, *, expansion: bool) -> str:
+def _problem(route: RouteState, model: str, references: int, *, expansion: bool, masked: bool) -> str:
     """Return the reason why a route can never generate the batch, or an empty string if the route can generate it."""
     if route.given_up:
         return route.given_up
     if expansion and not route.expansions:
         return f"{route.name} cannot expand images"
-    if references - expansion > route.max_references:
-        plural = "" if route.max_references == 1 else "s"
-        return f"{model} accepts at most {route.max_references} reference{plural}, but {references} were sent"
+    if masked and not route.masked_references:
+        return f"{route.name} cannot use a mask"
+    limit = route.masked_references if masked else route.max_references
+    if references - expansion > limit:
+        plural = "" if limit == 1 else "s"
+        together = " together with a mask" if masked else ""
+        return f"{model} accepts at most {limit} reference{plural}{together}, but {references} were sent"
     return ""

@@ -97,7 +97,10 @@ class TaskImage:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A task as the database stores it. Datetimes have a time zone. `progress` is between 0 and 1."""
+    """A task as the database stores it. Datetimes have a time zone. `progress` is between 0 and 1.
+
+    `declined` is true if the task failed because of its request (`domain.outcome.Fail`).
+    """
 
     id: UUID
     account_id: int
@@ -120,6 +123,7 @@ class Task:
     images: tuple[TaskImage, ...] = field(default=())
     kind: TaskKind = "omni-image"
     options: RequestOptions = NO_OPTIONS
+    declined: bool = False
 
     @property
     def ended(self) -> bool:

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from framehouse.domain.account import Account, Key
 from framehouse.domain.callback import Delivery
+from framehouse.domain.delivery_advice import delivery_advice
 from framehouse.domain.element import REFERENCE_TYPE, TAGS, Element, ElementTask
 from framehouse.domain.shot import preview_key
 from framehouse.domain.signed_urls import Links
@@ -153,6 +154,7 @@ def delivery_data(message: Delivery) -> dict[str, Any]:
         "tries": message.tries,
         "last_code": message.last_code,
         "last_error": message.last_error or "",
+        "advice": delivery_advice(message.last_error or "", message.last_code),
         "created_at": milliseconds(message.created_at),
         "tried_at": milliseconds(tried_at) if tried_at else None,
         "next_try_at": milliseconds(next_try_at) if next_try_at and scheduled else None,

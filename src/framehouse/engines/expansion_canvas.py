@@ -77,8 +77,9 @@ def draw_canvas(content: bytes, size: Size, box: Box, canvas: Size) -> tuple[Ima
 def continue_edges(image: Image.Image, left: int, top: int, size: Size) -> NDArray[np.uint8]:
     """Place the image at (`left`, `top`) on a canvas of `size`, and continue the image to all edges of the canvas.
 
-    Returns RGB pixels of shape (height, width, 3). A band along each edge of the image is mirrored outwards repeatedly.
-    Shapes and colours therefore continue without a seam, the sky stays sky, and the ground stays ground.
+    Returns pixels of shape (height, width, 3) for an RGB image, and (height, width) for a greyscale image. A band along
+    each edge of the image is mirrored outwards repeatedly. Shapes and colours therefore continue without a seam, the
+    sky stays sky, and the ground stays ground.
     """
     rows, columns = _mirrored(top, image.height, size.height), _mirrored(left, image.width, size.width)
     return np.ascontiguousarray(np.asarray(image)[rows][:, columns])

@@ -41,6 +41,10 @@ class Abilities:
     `fidelities`: true if the engine uses the fidelities of a batch (`RequestOptions`).
     `expansions`: true if the engine can expand an image. An engine without this ability never receives a batch with a
         `box`.
+    `masks`: true if the engine can edit only the masked area of an image. An engine without this ability never receives
+        a batch with a `mask`.
+    `masked_references`: the largest number of references and elements of a batch with a mask. The edited image counts
+        as one reference, but the mask does not count. This value replaces `max_references` for such batches.
     `needs_reference`: true if the engine cannot generate an image from text alone.
     `paid`: true if an image may cost money.
     `source_type`: how the pixels are made (`domain.provenance`). The metadata of the images contains this value.
@@ -58,6 +62,8 @@ class Abilities:
     negative_prompts: bool = False
     fidelities: bool = False
     expansions: bool = False
+    masks: bool = False
+    masked_references: int = 1
     needs_reference: bool = False
     paid: bool = False
     source_type: DigitalSourceType = "trainedAlgorithmicMedia"
@@ -178,6 +184,14 @@ class Batch:
     negative prompt and the fidelities. If `box` is not None, the first reference must be expanded. In this case, `size`
     is the size of the expanded image, and `box` is the area of the expanded image that the reference occupies. The
     worker later copies the pixels of the reference into this area.
+
+    If `mask` is not None, only a part of the first reference must be edited. The file of the mask is a PNG file with
+    8-bit greyscale pixels. It has the size of the first reference in pixels, after the EXIF rotation of the reference.
+    The value 255 marks the pixels to generate, and the value 0 marks the pixels to keep. At least one pixel has each of
+    these values, and there are no other values. `size` may have sides of any length. The generated image shows the
+    complete first reference, cropped at its centre to the aspect ratio of `size`. `masked_canvas.draw_masked_canvas`
+    crops and scales the reference and the mask. The worker later replaces all pixels outside the mask by the pixels of
+    the reference.
     """
 
     task_id: str
@@ -194,6 +208,7 @@ class Batch:
     kind: TaskKind = "omni-image"
     options: RequestOptions = NO_OPTIONS
     box: Box | None = None
+    mask: ReferenceImage | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -225,6 +225,7 @@ def open_registry(
                 whole_series=first.whole_series,
                 refusal=first.refusal,
                 expansions=any(route.engine.abilities().expansions for route in routes),
+                masks=any(route.engine.abilities().masks for route in routes),
             )
         )
     return Registry(opened, Catalog(known, default_model))

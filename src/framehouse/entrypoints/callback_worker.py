@@ -17,6 +17,7 @@ from framehouse.adapters.postgres.pool import DATABASE_ERRORS, Database
 from framehouse.adapters.telemetry import logs, metrics, spans
 from framehouse.adapters.telemetry.safe_traceback import safe_traceback
 from framehouse.domain.callback import BROKEN_PAUSE_S, LEASE_S
+from framehouse.domain.delivery_advice import delivery_advice
 from framehouse.domain.signed_urls import Links
 from framehouse.domain.task import Task
 from framehouse.entrypoints.poll_loop import poll_until_cancelled
@@ -167,5 +168,21 @@ class CallbackWorker:
                         self._db, message, state="gone" if gone else "given_up", code=code, error=reason
                     )
                 case Again(after_s, reason, code):
+                    _log_failure(message, reason, code, after_s)
                     after = timedelta(seconds=after_s)
                     await callback_queue.retry_callback(self._db, message, after=after, code=code, error=reason)
+
+
+def _log_failure(message: CallbackMessage, reason: str, code: int | None, after_s: float) -> None:
+    """Log a failed attempt. Only the first failed attempt of each message is a warning, because a receiver that is down
+    fails many attempts."""
+    log.log(
+        logging.WARNING if message.attempt == 1 else logging.DEBUG,
+        "callback %s of task %s to the host %s was not delivered: %s; the next attempt is due in %.0f s. %s",
+        message.id,
+        message.task.id,
+        message.host,
+        reason,
+        after_s,
+        delivery_advice(reason, code),
+    )

@@ -24,11 +24,13 @@ from framehouse.domain.account import Caller
 from framehouse.domain.aspect_ratio import default_ratio, ratio_from_references
 from framehouse.domain.errors import Refused, refused_fields
 from framehouse.domain.field_reader import shortened
+from framehouse.domain.mask import mask_problems, mask_size_problem, split_mask
 from framehouse.domain.model import Model
 from framehouse.domain.plan_shots import make_plan
+from framehouse.domain.reference import Reference, SentImage
 from framehouse.domain.sizes import AUTO
 from framehouse.domain.task import ImageRequest, Ticket, new_task_id
-from framehouse.pipeline.references import inspect_input, store
+from framehouse.pipeline.references import InspectedImage, inspect_input, store
 from framehouse.pipeline.saved_elements import find_elements, store_preset_images
 from framehouse.pipeline.uploads import find_uploads
 
@@ -67,13 +69,17 @@ async def accept(
     elements_by_id = await find_elements(db, caller.account_id, request.elements)
     uploads, upload_problems = await find_uploads(db, caller.account_id, request.images)
     inspected = [
-        (sent, uploads.get(sent.field) or await inspect_input(sent.image)) for sent in request.images if sent.image
+        (sent, uploads.get(sent.field) or await inspect_input(sent.image, mask=sent.role == "mask"))
+        for sent in request.images
+        if sent.image
     ]
     all_problems = [
         *problems,
         *upload_problems,
         *(_unknown_element(index, id) for index, id in enumerate(request.elements) if id and id not in elements_by_id),
         *(f"{sent.field} {result}" for sent, result in inspected if isinstance(result, str)),
+        *mask_problems(request, model),
+        *_mask_size_problems(inspected),
     ]
     if all_problems or model is None:
         if idempotency and (first := await find_accepted(db, caller.account_id, *idempotency)):
@@ -94,7 +100,7 @@ async def accept(
     plan = make_plan(request, seed=seed, max_batch=model.max_batch, whole_series=model.whole_series)
     ratio = plan.ratio
     if ratio == AUTO and all(reference.key for reference in references):
-        sizes = [(reference.width, reference.height) for reference in references]
+        sizes = [(reference.width, reference.height) for reference in split_mask(references)[0]]
         frontal = [(element.images[0].width, element.images[0].height) for element in elements]
         ratio = ratio_from_references(request.prompt, sizes, frontal) or default_ratio(request)
     task = NewTask(
@@ -125,6 +131,20 @@ async def accept(
     if result.outcome == "accepted":
         spans.record("accept", task_id, started_ns, model=request.model, images=len(plan.shots))
     return _ticket(result, request)
+
+
+def _mask_size_problems(inspected: Sequence[tuple[SentImage, Reference | InspectedImage | str]]) -> list[str]:
+    """Return the problem of a mask that does not fit the first image. A worker checks the sizes of images from URLs."""
+    sizes = {
+        sent.field: (result.width, result.height)
+        for sent, result in inspected
+        if not isinstance(result, str) and result.width
+    }
+    references, mask = split_mask([sent for sent, _ in inspected])
+    if mask is None or mask.field not in sizes or not references or references[0].field not in sizes:
+        return []
+    problem = mask_size_problem(sizes[mask.field], sizes[references[0].field])
+    return [f"{mask.field} {problem}"] if problem else []
 
 
 def _unknown_element(index: int, id: int) -> str:

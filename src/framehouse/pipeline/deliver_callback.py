@@ -9,7 +9,10 @@ import email.utils
 import json
 import random
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
 
 from framehouse.adapters.fetch import USER_AGENT, FetchFailed, post
 from framehouse.adapters.postgres.callback_queue import CallbackMessage
@@ -23,6 +26,7 @@ from framehouse.domain.callback import (
     signature,
 )
 from framehouse.domain.element import ElementTask
+from framehouse.domain.fetch_problems import NO_RESPONSE
 from framehouse.domain.signed_urls import Links
 from framehouse.domain.task_json import element_task_data, task_data
 
@@ -58,6 +62,19 @@ class Ended:
     gone: bool
 
 
+@dataclass(frozen=True, slots=True)
+class SendResult:
+    """The result of one attempt to send a message.
+
+    `code` is the HTTP status code of the response, or None if there was no response. `reason` is the reason of the
+    failure, or empty if the receiver accepted the message. `retry_after_s` is the pause that the receiver requested.
+    """
+
+    code: int | None
+    reason: str
+    retry_after_s: float = 0.0
+
+
 async def deliver(message: CallbackMessage, links: Links, *, allow_private: bool) -> Delivered | Again | Ended:
     """Make one attempt to deliver a message.
 
@@ -66,42 +83,68 @@ async def deliver(message: CallbackMessage, links: Links, *, allow_private: bool
     """
     task = message.task
     data = element_task_data(task, links) if isinstance(task, ElementTask) else task_data(task, links, progress=False)
+    result = await send_signed(
+        message.url,
+        data,
+        id=message.id,
+        secrets=message.secrets,
+        allow_private=allow_private,
+        account_id=message.account_id,
+    )
+    if not result.reason and result.code is not None:
+        return Delivered(result.code)
+    if result.code == 410:
+        return Ended(result.reason, result.code, gone=True)
+    remaining_s = message.created_at.timestamp() + GIVE_UP_AFTER_S - time.time()
+    if remaining_s <= 0:
+        return Ended(result.reason, result.code, gone=False)
+    pause = pause_s(message.attempt, result.retry_after_s, random.random())
+    return Again(min(remaining_s, pause), result.reason, result.code)
+
+
+async def send_signed(
+    url: str,
+    data: Mapping[str, Any],
+    *,
+    id: UUID,
+    secrets: Sequence[str],
+    allow_private: bool,
+    account_id: int,
+) -> SendResult:
+    """Send a message with the body `data` to a URL, signed with each of the `secrets`.
+
+    If `allow_private` is false, private addresses are refused.
+    """
     body = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
-    id, now = message_id(message.id), int(time.time())
+    now = int(time.time())
     headers = {
         "Content-Type": "application/json",
         "User-Agent": USER_AGENT,
-        "webhook-id": id,
+        "webhook-id": message_id(id),
         "webhook-timestamp": str(now),
-        "webhook-signature": signature(message.secrets, id, now, body),
+        "webhook-signature": signature(secrets, message_id(id), now, body),
     }
-    code: int | None = None
-    retry_after_s = 0.0
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_S + CONNECT_GRACE_S):
             code, response_headers = await post(
-                message.url,
+                url,
                 body,
                 headers,
                 idle_timeout_s=ANSWER_TIMEOUT_S,
                 allow_private=allow_private,
-                account_id=message.account_id,
+                account_id=account_id,
             )
-        if 200 <= code < 300:
-            return Delivered(code)
-        if code == 410:
-            return Ended("the receiver is gone", code, gone=True)
-        reason = f"HTTP {code}" + (": redirects are not followed" if 300 <= code < 400 else "")
-        if code in RETRY_AFTER_CODES:
-            retry_after_s = _retry_after_s(response_headers.get("retry-after", ""))
     except TimeoutError:
-        reason = f"did not respond within {ANSWER_TIMEOUT_S:.0f} s"
+        return SendResult(None, f"{NO_RESPONSE} within {ANSWER_TIMEOUT_S:.0f} s")
     except FetchFailed as error:
-        reason = f"the URL {error.message}"
-    remaining_s = message.created_at.timestamp() + GIVE_UP_AFTER_S - time.time()
-    if remaining_s <= 0:
-        return Ended(reason, code, gone=False)
-    return Again(min(remaining_s, pause_s(message.attempt, retry_after_s, random.random())), reason, code)
+        return SendResult(None, f"the URL {error.message}")
+    if 200 <= code < 300:
+        return SendResult(code, "")
+    if code == 410:
+        return SendResult(code, "the receiver is gone")
+    retry_after = response_headers.get("retry-after", "") if code in RETRY_AFTER_CODES else ""
+    reason = f"HTTP {code}" + (": redirects are not followed" if 300 <= code < 400 else "")
+    return SendResult(code, reason, _retry_after_s(retry_after))
 
 
 def _retry_after_s(retry_after: str) -> float:

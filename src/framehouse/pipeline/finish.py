@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from framehouse.adapters.content_credentials.manifests import Claims, Ingredient, SigningFailed
 from framehouse.adapters.images.encode import MEDIA_TYPES, Encoded, build_png, encode
@@ -19,13 +18,13 @@ from framehouse.adapters.images.preview import PREVIEW_TYPE, create_preview
 from framehouse.adapters.images.resize import resize_and_crop
 from framehouse.adapters.images.watermark import add_watermark
 from framehouse.adapters.reference_files.file_types import has_manifest
-from framehouse.domain.expansion import Box
 from framehouse.domain.provenance import DigitalSourceType, finished_source_type
 from framehouse.domain.shot import FinishedImage
 from framehouse.domain.sizes import Size
 from framehouse.domain.task import OutputFormat
 from framehouse.domain.watermark_text import watermark_text_for
-from framehouse.engines.image_files import ImageFile, Png, decode_reference_rgb
+from framehouse.engines.image_files import ImageFile, Png
+from framehouse.pipeline.original_pixels import Original, insert_original
 
 if TYPE_CHECKING:
     from framehouse.adapters.content_credentials.credential_signer import CredentialSigner
@@ -69,7 +68,7 @@ def finish(
     watermark: bool,
     prompt: str = "",
     label: Mapping[str, str] | None = None,
-    original: tuple[bytes, Box] | None = None,
+    original: Original | None = None,
     upscaled: NDArray[np.uint8] | None = None,
     inputs: Sequence[Ingredient] = (),
 ) -> FinishedImage:
@@ -77,10 +76,9 @@ def finish(
 
     The metadata of the file contains `facts`, which describe how the image was generated, and the source type of the
     finished image. `source_type` is the source type that the engine states. If `watermark` is true, the result also
-    contains a second file with a watermark. If the image is an expanded image, `original` contains the file of the
-    original image, and the box that the original image fills in the expanded image. In this case, the pixels of the
-    original image replace the pixels in this box. The result also contains a preview. `inputs` are the references of
-    the task. Those that contain a C2PA manifest become ingredients of the manifest of the image.
+    contains a second file with a watermark. If the image is an expanded image or an edit with a mask, the pixels of
+    `original` replace a part of its pixels (`original_pixels`). The result also contains a preview. `inputs` are the
+    references of the task. Those that contain a C2PA manifest become ingredients of the manifest of the image.
 
     `label` is the implicit label in the metadata of all files, or None. If `finishing.explicit_label` is `always`, the
     image and the preview also have the watermark, and the second file is identical to the first. `prompt` is the prompt
@@ -126,7 +124,7 @@ def _finish(
     watermark: bool,
     text: str,
     label: Mapping[str, str] | None,
-    original: tuple[bytes, Box] | None,
+    original: Original | None,
     upscaled: NDArray[np.uint8] | None,
     inputs: Sequence[Ingredient],
 ) -> FinishedImage:
@@ -146,10 +144,14 @@ def _finish(
         facts["upscaled_by"] = UPSCALER
     pixels = resize_and_crop(pixels if upscaled is None else upscaled, size)
     if original:
-        pixels = _with_original(pixels, *original)
-    finished_type = finished_source_type(source_type, expanded=original is not None, upscaled=upscaled is not None)
+        pixels = insert_original(pixels, original)
+    finished_type = finished_source_type(source_type, has_original=original is not None, upscaled=upscaled is not None)
     metadata = describe(facts, software=finishing.software, source_type=finished_type, label=label)
-    claims = _claims(facts, finishing, finished_type, expanded=original is not None)
+    claims = replace(
+        _claims(facts, finishing, finished_type),
+        expanded=original is not None and original.box is not None,
+        masked=original is not None and original.box is None,
+    )
     media_type = MEDIA_TYPES[finishing.format]
     encode_file = partial(
         encode, format=finishing.format, metadata=metadata, quality=finishing.quality, enlarged=enlarged
@@ -192,9 +194,7 @@ def _sign(
         raise SigningFailed(f"{type(error).__name__}: {error}") from error
 
 
-def _claims(
-    facts: Mapping[str, object], finishing: Finishing, source_type: DigitalSourceType, *, expanded: bool = False
-) -> Claims:
+def _claims(facts: Mapping[str, object], finishing: Finishing, source_type: DigitalSourceType) -> Claims:
     """Return what the manifest of the image states."""
     stated = ("index", "model", "engine", "seed", "prompt", "prompt_sha256")
     generation = {name: facts[name] for name in stated if facts.get(name) is not None}
@@ -206,7 +206,6 @@ def _claims(
         generation | {"task_id": facts.get("task", ""), "digital_source_type": source_type},
         resized_from=str(facts.get("resized_from", "")),
         upscaled_by=str(facts.get("upscaled_by", "")),
-        expanded=expanded,
     )
 
 
@@ -216,13 +215,3 @@ def _without_prompts(facts: Mapping[str, object]) -> dict[str, object]:
     if isinstance(prompt := facts.get("prompt"), str):
         shown["prompt_sha256"] = hashlib.sha256(prompt.encode()).hexdigest()
     return shown
-
-
-def _with_original(pixels: NDArray[np.uint8], content: bytes, box: Box) -> NDArray[np.uint8]:
-    """Return a copy of the pixels in which the original image fills `box`. Transparent areas become white."""
-    image = decode_reference_rgb(content)
-    if image.size != (box.width, box.height):
-        image = image.resize((box.width, box.height), Image.Resampling.LANCZOS)
-    expanded = pixels.copy()
-    expanded[box.top : box.top + box.height, box.left : box.left + box.width] = np.asarray(image)
-    return expanded

@@ -36,6 +36,7 @@ from framehouse.engines.interface import Abilities, Batch, BatchLost, GeneratedI
 from framehouse.engines.registry import Route
 from framehouse.pipeline.finish import Finishing, finish
 from framehouse.pipeline.open_order import StoredOrder, route_with_open_order
+from framehouse.pipeline.original_pixels import original_of
 from framehouse.pipeline.save_shot import settle_shot
 
 log = logging.getLogger(__name__)
@@ -103,6 +104,7 @@ async def generate_batch(
                 r.name,
                 (abilities := r.engine.abilities()).max_references,
                 expansions=abilities.expansions,
+                masked_references=abilities.masked_references if abilities.masks else 0,
                 served=r.served,
                 given_up=open_orders[r.name].given_up(),
                 control=controls.get(r.name),
@@ -112,6 +114,7 @@ async def generate_batch(
         model=claimed.model,
         references=len(batch.references) + len(batch.elements),
         expansion=batch.box is not None,
+        masked=batch.mask is not None,
         order_at=route_with_open_order(claimed),
         resume_at=claimed.route,
         last_error=claimed.last_error,
@@ -271,7 +274,6 @@ async def _save(
         **unused_options(batch.options, route.engine.abilities()),
         **generated.facts,
     }
-    original = (batch.references[0].content, batch.box) if batch.box else None
     size = batch.options.size or batch.size
     upscaled = await upscale_small(generated, size, upscaler) if upscaler else None
     producer = rules.finishing.label_producer
@@ -286,7 +288,7 @@ async def _save(
             watermark=claimed.watermark,
             prompt=claimed.prompt,
             label=build_label(producer, claimed.task_id, shot.index) if producer else None,
-            original=original,
+            original=original_of(batch),
             upscaled=upscaled,
             inputs=named_inputs(batch),
         )

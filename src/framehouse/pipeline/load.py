@@ -8,9 +8,11 @@ from framehouse.adapters.storage import Storage
 from framehouse.domain.aspect_ratio import ratio_from_references
 from framehouse.domain.errors import Declined, Unavailable
 from framehouse.domain.expansion import layout
+from framehouse.domain.mask import split_mask
 from framehouse.domain.outcome import Fail, Outcome, Retry
 from framehouse.domain.sizes import AUTO, size_of
 from framehouse.engines.interface import Batch
+from framehouse.pipeline.masks import load_mask
 from framehouse.pipeline.references import load_elements, load_references
 
 
@@ -22,12 +24,13 @@ async def load_batch(
     Returns the input for the engines, or the outcome of the batch if an image cannot be loaded.
     """
     try:
-        references = await load_references(batch, db, storage, checker, allow_private=allow_private)
+        loaded = await load_references(batch, db, storage, checker, allow_private=allow_private)
         elements = await load_elements(batch, db, storage, checker)
     except Unavailable as error:
         return Retry(error.message, counts_attempt=True)
     except Declined as error:
-        return Fail(error.message)
+        return Fail(error.message, declined=True)
+    references, _ = split_mask(loaded)
     ratio = batch.ratio
     if ratio == AUTO:
         sizes = [(reference.width, reference.height) for reference in references]
@@ -38,6 +41,13 @@ async def load_batch(
     size, box = size_of(ratio, batch.resolution), None
     if expansion := batch.options.expansion:
         size, box = layout(expansion, references[0].width, references[0].height)
+    finished_size = batch.options.size or size
+    try:
+        mask = await load_mask(batch.references, loaded, finished_size)
+    except Declined as error:
+        return Fail(error.message, declined=True)
+    if mask:
+        size = finished_size  # the reference, the mask and the generated image must be cropped in the same way
     return Batch(
         task_id=str(batch.task_id),
         shots=batch.shots,
@@ -51,4 +61,5 @@ async def load_batch(
         kind=batch.kind,
         options=batch.options,
         box=box,
+        mask=mask,
     )

@@ -8,7 +8,9 @@ import asyncio
 import hashlib
 import io
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import BinaryIO
 
 from framehouse.adapters.fetch import FetchFailed, fetch
 from framehouse.adapters.images.base64 import NotBase64, decode_base64
@@ -16,7 +18,7 @@ from framehouse.adapters.images.checker import ImageChecker
 from framehouse.adapters.postgres import batch_queue, reference_store
 from framehouse.adapters.postgres.batch_queue import Claimed
 from framehouse.adapters.postgres.pool import Database
-from framehouse.adapters.reference_files.header import BadImage, inspect
+from framehouse.adapters.reference_files.header import BadImage, inspect, inspect_mask
 from framehouse.adapters.storage import Storage
 from framehouse.domain.errors import Declined, Unavailable
 from framehouse.domain.reference import MAX_REFERENCE_BYTES, Content, ImageInput, Reference, is_url
@@ -35,18 +37,18 @@ class InspectedImage:
     height: int
 
 
-async def inspect_input(image: ImageInput) -> Reference | InspectedImage | str:
+async def inspect_input(image: ImageInput, *, mask: bool = False) -> Reference | InspectedImage | str:
     """Check an image in a request, without network access and without decoding the pixels of the image.
 
     The checks cover the encoding, the length, the file type, the size in pixels and the aspect ratio. For a URL, the
     result is a reference that has not been fetched yet. For a valid image, the result is an InspectedImage. For an
     invalid image, the result is the problem: the end of a sentence that starts with a request field, for example
-    "image_list[0].image".
+    "image_list[0].image". If `mask` is true, the image must also be a PNG file with an alpha channel.
     """
     if isinstance(image, str) and is_url(image):
         return Reference(url=image)
     try:
-        return await asyncio.to_thread(_inspect, image)
+        return await asyncio.to_thread(_inspect, image, inspect_mask if mask else inspect)
     except (BadImage, NotBase64) as error:
         return str(error)
 
@@ -100,7 +102,7 @@ async def load_references(
     """
     loaded = []
     for index, reference in enumerate(batch.references):
-        field = reference.field
+        field, role = reference.field, reference.role
         if not reference.key:
             fetched = await fetch_image(
                 field, reference.url, db, storage, checker, allow_private=allow_private, account_id=batch.account_id
@@ -108,7 +110,7 @@ async def load_references(
             # if another batch of the task has already fetched this reference, all batches use the file of that batch
             reference = await batch_queue.save_reference(db, batch.task_id, index, fetched)
         image = await load_stored(field, reference.key, db, storage, checker, account_id=batch.account_id)
-        loaded.append(replace(image, role=reference.role))
+        loaded.append(replace(image, role=role))
     return tuple(loaded)
 
 
@@ -158,7 +160,7 @@ def content_of(content: bytes) -> Content:
     return Content(len(content), hashlib.sha256(content).hexdigest(), lambda: io.BytesIO(content))
 
 
-def _inspect(image: ImageInput) -> InspectedImage:
+def _inspect(image: ImageInput, check: Callable[[BinaryIO, int], tuple[int, int]]) -> InspectedImage:
     if isinstance(image, str):
         content = content_of(decode_base64(image))
     elif image.content:
@@ -166,4 +168,4 @@ def _inspect(image: ImageInput) -> InspectedImage:
     else:
         raise NotBase64(image.problem)
     with content.open() as file:
-        return InspectedImage(content, *inspect(file, content.size))
+        return InspectedImage(content, *check(file, content.size))

@@ -33,9 +33,20 @@ def batch(*, shots: int = 1, size: Size = SMALL, references: int = 0, prompt: st
 
 
 def _png(width: int, height: int) -> bytes:
+    return _encoded(Image.new("RGB", (width, height), (200, 80, 40)))
+
+
+def _encoded(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    Image.new("RGB", (width, height), (200, 80, 40)).save(buffer, "PNG")
+    image.save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def mask() -> ReferenceImage:
+    """A mask for the references of `batch`. An area in the middle of the image is edited."""
+    image = Image.new("L", (400, 300), 0)
+    image.paste(255, (120, 60, 300, 240))
+    return ReferenceImage(_encoded(image), 400, 300, "mask")
 
 
 async def generate(engine: Engine, request: Batch) -> list[GeneratedImage | Progress]:
@@ -129,6 +140,19 @@ class EngineContract:
         (generated,) = images(await generate(engine, request))
         height, width = generated.pixels.shape[:2]
         assert width / height == pytest.approx(size.width / size.height, rel=0.1)
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize("ratio", ["1:1", "16:9"])
+    async def test_edits_with_a_mask_have_the_requested_aspect_ratio(self, engine: Engine, ratio: str) -> None:
+        abilities = engine.abilities()
+        if not abilities.masks:
+            pytest.skip("the engine does not use masks")
+        size = size_of(ratio, "1k")
+        for references in sorted({1, min(10, abilities.masked_references)}):
+            request = replace(batch(size=size, references=references), mask=mask())
+            (generated,) = images(await generate(engine, request))
+            height, width = generated.pixels.shape[:2]
+            assert width / height == pytest.approx(size.width / size.height, rel=0.1)
 
     @pytest.mark.asyncio
     async def test_ten_concurrent_calls(self, engine: Engine) -> None:

@@ -17,6 +17,7 @@ from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import Size
 from framehouse.domain.task import RequestOptions
 from framehouse.engines.comfyui import ComfyUI, comfyui_api, job_execution, progress_socket
+from framehouse.engines.image_files import png_file
 from framehouse.engines.interface import Batch, Engine, Progress, ReferenceImage
 from framehouse.testing.engine_contract import EngineContract, generate, images
 from tests.support.comfyui_server import WORKFLOWS, Comfy, comfyui
@@ -146,6 +147,24 @@ async def test_the_workflow_for_expansions_gets_the_canvas_and_the_mask() -> Non
         assert [mask.getpixel((x, middle)) for x in (0, mask.width // 2, mask.width - 1)] == [255, 0, 255]
 
 
+@pytest.mark.parametrize("size", [Size(1024, 768), Size(1280, 720)])
+async def test_an_edit_with_a_mask_uses_the_workflow_for_expansions(size: Size) -> None:
+    mask_image = Image.new("L", (400, 300), 0)
+    mask_image.paste(255, (100, 75, 300, 225))
+    request = replace(
+        batch_of("a beach", references=1), size=size, mask=ReferenceImage(png_file(mask_image), 400, 300, "mask")
+    )
+    async with comfyui() as server, running(server) as engine:
+        assert engine.abilities().masks
+        (generated,) = images(await generate(engine, request))
+        canvas, mask = (Image.open(io.BytesIO(content)) for key, content in server.files.items() if key[0] == "input")
+        assert canvas.size == mask.size == generated.pixels.shape[1::-1]
+        assert (canvas.mode, mask.mode) == ("RGB", "L")
+        assert generated.facts["workflow"] == "expand_workflow"
+        middle = mask.height // 2
+        assert [mask.getpixel((x, middle)) for x in (0, mask.width // 2, mask.width - 1)] == [0, 255, 0]
+
+
 async def test_later_images_of_a_series_get_the_first_image() -> None:
     async with comfyui() as server, running(server) as engine:
         events = await generate(engine, batch_of(shots=3, series=True))
@@ -170,6 +189,7 @@ async def test_a_route_without_a_workflow_for_text_needs_references() -> None:
     async with comfyui() as server, running(server, edit_workflow=None, expand_workflow=None) as engine:
         abilities = engine.abilities()
         assert (abilities.max_references, abilities.whole_series, abilities.expansions) == (0, False, False)
+        assert not abilities.masks
 
 
 async def test_the_progress_comes_from_the_websocket() -> None:

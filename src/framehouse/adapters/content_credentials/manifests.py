@@ -33,8 +33,8 @@ class Claims:
     `version` is the version of Framehouse. `source_type` states how the pixels were made. `generator` is the name of
     the model or engine that generated them. `generation` contains the data of the assertion GENERATION. The changes
     after the generation are `resized_from` (such as `1024x1024`, or empty), `upscaled_by` (the name of a neural
-    network, or empty), `expanded` (the pixels of the original image were inserted) and `labelled` (a visible label was
-    added).
+    network, or empty), `expanded` (the pixels of the original image were inserted), `masked` (only the masked area of
+    the original image was replaced) and `labelled` (a visible label was added).
     """
 
     version: str
@@ -44,6 +44,7 @@ class Claims:
     resized_from: str = ""
     upscaled_by: str = ""
     expanded: bool = False
+    masked: bool = False
     labelled: bool = False
 
 
@@ -58,12 +59,12 @@ class Relation:
 def relate_ingredients(claims: Claims, inputs: int, *, parent: bool) -> list[Relation]:
     """Return the relations of the ingredients: first of the parent, then of each input.
 
-    The parent is the file that an upstream has returned. The first input of an expanded image is the original image,
-    which is part of the image.
+    The parent is the file that an upstream has returned. The first input of an expanded image, and of an edit
+    with a mask, is the original image, which is part of the image.
     """
     relations = [Relation("parentOf", "parent")] if parent else []
     for number in range(inputs):
-        is_part = claims.expanded and number == 0
+        is_part = (claims.expanded or claims.masked) and number == 0
         relations.append(Relation("componentOf" if is_part else "inputTo", f"input {number + 1}"))
     return relations
 
@@ -104,11 +105,16 @@ def _actions(claims: Claims, labels: Mapping[str, Sequence[str]]) -> list[dict[s
         )
     if claims.resized_from:
         actions.append({"action": "c2pa.resized", "description": f"resized from {claims.resized_from} pixels"})
-    if claims.expanded:
-        # "placed" must refer to an ingredient, and an original without a manifest is not an ingredient
-        original = _ingredients(labels.get("componentOf", ()))
-        name = "c2pa.placed" if original else "c2pa.edited"
-        actions.append({"action": name, "description": "the pixels of the original image were inserted", **original})
+    # "placed" must refer to an ingredient, and an original without a manifest is not an ingredient
+    original = _ingredients(labels.get("componentOf", ()))
+    inserted = {"description": "the pixels of the original image were inserted", **original}
+    if original:
+        actions.append({"action": "c2pa.placed", **inserted})
+    elif claims.expanded:
+        actions.append({"action": "c2pa.edited", **inserted})
+    if claims.masked:
+        description = "only the masked area of the original image was replaced"
+        actions.append({"action": "c2pa.edited", "description": description})
     if claims.labelled:
         actions.append({"action": "c2pa.edited", "description": "a visible label was added"})
     return actions

@@ -7,8 +7,10 @@ from PIL import Image
 from framehouse.domain.sizes import Size
 
 
-def resize_and_crop(pixels: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
-    """Resize pixels of shape (height, width, 3) to exactly `size` with a Lanczos filter.
+def resize_and_crop(
+    pixels: NDArray[np.uint8], size: Size, resampling: Image.Resampling = Image.Resampling.LANCZOS
+) -> NDArray[np.uint8]:
+    """Resize pixels of shape (height, width, 3) or (height, width) to exactly `size`.
 
     If the aspect ratio of `size` differs from that of the pixels, the edges are cropped and the centre is kept. If the
     pixels already have this size, the function returns the same array.
@@ -20,6 +22,6 @@ def resize_and_crop(pixels: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
     crop_width, crop_height = min(width, size.width / scale), min(height, size.height / scale)
     left, top = (width - crop_width) / 2, (height - crop_height) / 2
     image = Image.fromarray(pixels).resize(
-        size, Image.Resampling.LANCZOS, box=(left, top, min(width, left + crop_width), min(height, top + crop_height))
+        size, resampling, box=(left, top, min(width, left + crop_width), min(height, top + crop_height))
     )
     return np.asarray(image)

@@ -129,6 +129,18 @@ async def rotate_secret(db: Database, name: str, overlap: timedelta, *, actor: s
     return str(secret) if secret else None
 
 
+async def valid_secrets(db: Database, account_id: int) -> list[str]:
+    """Return the callback secrets with which the account's callbacks are signed now, newest first."""
+    row = await db.row(
+        "select callback_secret, case when callback_secret_old_until > now() then callback_secret_old end as old "
+        "from accounts where id = :account_id",
+        account_id=account_id,
+    )
+    if row is None:
+        raise LookupError(account_id)
+    return [row["callback_secret"], *(row["old"] or "").split()]
+
+
 async def delete_account(db: Database, name: str, *, actor: str = SYSTEM) -> int | None:
     """Mark an account as deleted. Returns the id of the account, or None if there is no such account.
 

@@ -202,15 +202,21 @@ async def settle_shot(
     return saved
 
 
-async def fail_batch(db: Database, batch_id: int, claim: UUID, message: str, retention: timedelta) -> bool:
-    """Mark the task of a batch as failed, without a charge. Returns False if the worker has lost the claim."""
+async def fail_batch(
+    db: Database, batch_id: int, claim: UUID, message: str, retention: timedelta, *, declined: bool = False
+) -> bool:
+    """Mark the task of a batch as failed, without a charge. Returns False if the worker has lost the claim.
+
+    `declined` is true if the task failed because of its request.
+    """
     return bool(
         await db.value(
-            "select fail_batch(:batch_id, :claim, :message, :retention)",
+            "select fail_batch(:batch_id, :claim, :message, :retention, :declined)",
             batch_id=batch_id,
             claim=claim,
             message=storable_text(message),
             retention=retention,
+            declined=declined,
         )
     )
 

@@ -19,6 +19,7 @@ from framehouse.domain.element import ElementTask
 from framehouse.domain.task import Task, read_task_id
 
 EndState = Literal["delivered", "gone", "given_up"]
+_ADDRESS_RULE, _ALLOWED, _REFUSED = "callbacks_to_private_addresses", "allowed", "refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +148,28 @@ async def resend_callback(db: Database, account_id: int, message_id: UUID, *, ac
     """
     resent_id = await db.value(sql("resend_callback"), account_id=account_id, message_id=message_id, actor=actor)
     return resent_id is not None
+
+
+async def save_address_rule(db: Database, *, allow_private: bool) -> None:
+    """Save whether callbacks may be sent to private addresses, so that commands know the rule of the running workers.
+
+    If workers have different rules, the rule of the worker that started last is stored.
+    """
+    await db.row(
+        "insert into settings (name, value) values (:name, :value) "
+        "on conflict (name) do update set value = excluded.value where settings.value <> excluded.value",
+        name=_ADDRESS_RULE,
+        value=_ALLOWED if allow_private else _REFUSED,
+    )
+
+
+async def find_address_rule(db: Database) -> bool | None:
+    """Return whether the worker that started last sends callbacks to private addresses.
+
+    Returns None if no worker has started yet.
+    """
+    value = await db.value("select value from settings where name = :name", name=_ADDRESS_RULE)
+    return None if value is None else value == _ALLOWED
 
 
 async def delete_old_callbacks(db: Database, age: timedelta, limit: int) -> int:

@@ -244,4 +244,5 @@ def task_from(row: asyncpg.Record) -> Task:
         images=tuple(TaskImage(**image) for image in images),
         kind=row["kind"],
         options=options_from_json(json.loads(row["options"])),
+        declined=row["declined"],
     )

@@ -29,7 +29,7 @@ def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     """
     if image.mode.startswith("I"):
         image = _eight_bits(image)
-    alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+    alpha = alpha_channel(image)
     mode = _MODES.get(profile[_COLOUR_SPACE])
     if mode == "L" and image.mode in _GREY_MODES and (table := _grey_table(profile)):
         converted = image.convert("L").point(table).convert("RGB")
@@ -43,6 +43,15 @@ def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
         converted.putalpha(alpha)
     converted.info = {}  # otherwise a copy of the image would be saved with a profile or other metadata
     return converted
+
+
+def alpha_channel(image: Image.Image) -> Image.Image | None:
+    """Return the transparency of the image in the mode L, or None if the image has no transparency."""
+    if image.mode.startswith("I"):
+        image = _eight_bits(image)
+    if not image.has_transparency_data:
+        return None
+    return image.getchannel("A") if "A" in image.getbands() else image.convert("RGBA").getchannel("A")
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -22,6 +22,7 @@ from framehouse.adapters.reference_files.file_types import (
 )
 from framehouse.adapters.reference_files.heif_header import read_heif_header
 from framehouse.adapters.reference_files.webp_header import read_webp_header
+from framehouse.domain.mask import NO_ALPHA, NOT_PNG
 from framehouse.domain.reference import MAX_REFERENCE_BYTES, reference_problem
 
 ANIMATION = "is an animation; it must have a single frame"
@@ -33,6 +34,8 @@ _EXIF_BYTES = 65536
 _ORIENTATION = 0x0112
 _SIZES_OF_TYPES = {1: 1, 3: 2, 4: 4}
 """The sizes in bytes of the EXIF types BYTE, SHORT and LONG. The standard allows only SHORT for the orientation."""
+_COLOUR_TYPES_WITH_ALPHA = (4, 6)
+"""The colour types of PNG files with an alpha channel: greyscale and RGB."""
 _FIRST_SWAPPED = 5
 """From this orientation on, the width and the height are swapped."""
 
@@ -46,12 +49,17 @@ class BadImage(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The type of an image, its size in pixels before the rotation, and its EXIF orientation, which is 1 by default."""
+    """The type of an image, its size in pixels before the rotation, and its EXIF orientation, which is 1 by default.
+
+    `alpha` is true for a PNG file with an alpha channel, or with transparent colours (chunk `tRNS`). It is false for
+    files of other types.
+    """
 
     type: ImageType
     width: int
     height: int
     orientation: int
+    alpha: bool = False
 
     @property
     def upright_size(self) -> tuple[int, int]:
@@ -76,6 +84,18 @@ def inspect(file: BinaryIO, size: int) -> tuple[int, int]:
     if problem := reference_problem(header.width, header.height):
         raise BadImage(problem)
     return header.upright_size
+
+
+def inspect_mask(file: BinaryIO, size: int) -> tuple[int, int]:
+    """Check the header of a mask against the rules for references and for masks, as `inspect` does for a reference."""
+    upright_size = inspect(file, size)
+    file.seek(0)
+    header = read_header(file)
+    if header.type != "png":
+        raise BadImage(NOT_PNG)
+    if not header.alpha:
+        raise BadImage(NO_ALPHA)
+    return upright_size
 
 
 def read_header(file: BinaryIO) -> Header:
@@ -135,13 +155,14 @@ def _png(file: BinaryIO) -> Header:
     length, name = struct.unpack(">I4s", file.read(8))
     if name != b"IHDR" or length != 13:
         raise _unreadable()
-    width, height = struct.unpack(">II", file.read(8))
-    file.seek(5 + 4, 1)
-    orientation = 1
+    width, height, _, colour_type = struct.unpack(">IIBB", file.read(10))
+    file.seek(3 + 4, 1)
+    orientation, alpha = 1, colour_type in _COLOUR_TYPES_WITH_ALPHA
     for _ in range(_MAX_PARTS):
         length, name = struct.unpack(">I4s", file.read(8))
         if name == b"IDAT":
-            return Header("png", width, height, orientation)
+            return Header("png", width, height, orientation, alpha)
+        alpha = alpha or name == b"tRNS"
         if name == b"acTL":
             raise BadImage(ANIMATION)
         if name == b"eXIf":

@@ -6,15 +6,18 @@ The check of references and all engines use this module, so that they agree on t
 import io
 import struct
 import warnings
+from collections.abc import Callable
+from typing import TypeVar
 
 from PIL import Image
 
 from framehouse.adapters.reference_files.clean_file import without_metadata
 from framehouse.adapters.reference_files.colour_profile import find_profile
-from framehouse.adapters.reference_files.colours import to_srgb
+from framehouse.adapters.reference_files.colours import alpha_channel, to_srgb
 from framehouse.adapters.reference_files.header import ANIMATION, BadImage, read_header
 from framehouse.domain.reference import MAX_PIXELS
 
+_Converted = TypeVar("_Converted", Image.Image, Image.Image | None)
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 _TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -35,6 +38,19 @@ def open_image(content: bytes, *, max_px: int = 0) -> Image.Image:
     If `max_px` is not 0, a JPEG file may be decoded at a reduced size. The longer side of the reduced image has at
     least `max_px` pixels. Raises BadImage if the file is not an image or if its pixels cannot be decoded.
     """
+    return _open(content, lambda image: to_srgb(image, find_profile(content)), max_px)
+
+
+def open_alpha(content: bytes) -> Image.Image | None:
+    """Decode the upright alpha channel of an image file, in the mode L. Returns None if the image has none.
+
+    The value 0 means fully transparent, and 255 means opaque. Raises BadImage in the same cases as `open_image`.
+    """
+    return _open(content, alpha_channel)
+
+
+def _open(content: bytes, convert: Callable[[Image.Image], _Converted], max_px: int = 0) -> _Converted:
+    """Decode an image file, convert the image, and rotate the result."""
     header = read_header(io.BytesIO(content))
     orientation = header.orientation
     if header.type == "heic":
@@ -57,9 +73,11 @@ def open_image(content: bytes, *, max_px: int = 0) -> Image.Image:
                 image.load()
                 if image.mode == "P" and image.palette is None:
                     raise ValueError("the palette is missing")
-                converted = to_srgb(image, find_profile(content))
+                converted = convert(image)
                 transposition = _TRANSPOSITIONS.get(orientation)
-                return converted if transposition is None else converted.transpose(transposition)
+                if converted is None or transposition is None:
+                    return converted
+                return converted.transpose(transposition)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BadImage(f"has too many pixels; at most {MAX_PIXELS // 1_000_000} megapixels are allowed") from error
     except MemoryError as error:

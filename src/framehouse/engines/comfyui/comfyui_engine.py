@@ -26,6 +26,7 @@ from framehouse.engines.expansion_canvas import MAX_INPAINT_PIXELS, canvas_size,
 from framehouse.engines.http_exchange import NotAccepted, OutcomeUnknown
 from framehouse.engines.image_files import ImageFile, answer_file, png_file
 from framehouse.engines.interface import Abilities, Batch, GeneratedImage, HealthCheck, OpenOrder, Progress
+from framehouse.engines.masked_canvas import draw_masked_canvas
 from framehouse.engines.plain_file import plain_file
 from framehouse.engines.replicas import Replica, Replicas
 from framehouse.engines.unsaved_order import UnsavedOrder
@@ -75,6 +76,7 @@ class ComfyUI:
             concurrency=len(self._replicas.all) * self._options.concurrency,
             negative_prompts=bool(usual) and all("negative" in workflow.placeholders for workflow in usual),
             expansions=self._options.expand_workflow is not None,
+            masks=self._options.expand_workflow is not None,
             needs_reference=self._options.workflow is None,
         )
 
@@ -158,11 +160,16 @@ class ComfyUI:
 
         Raises Unavailable if the route has no workflow for the batch.
         """
-        if batch.box:
-            workflow = _required(self._options.expand_workflow, "expand_workflow", "expands images")
+        if batch.box or batch.mask:
+            workflow = _required(
+                self._options.expand_workflow, "expand_workflow", "expands images and edits images with a mask"
+            )
             arranged = arrange_images(batch, max_images=1, cite=self._options.cite)
             size = canvas_size(batch.size, max_pixels=min(self._options.max_pixels, MAX_INPAINT_PIXELS))
-            canvas, mask = draw_canvas(batch.references[0].content, batch.size, batch.box, size)
+            if batch.box:
+                canvas, mask = draw_canvas(batch.references[0].content, batch.size, batch.box, size)
+            else:
+                canvas, mask = draw_masked_canvas(batch, size)
             prompt = build_prompt(shot, batch, arranged)
             return _Inputs(workflow, (png_file(canvas),), png_file(mask), prompt, size)
         size = largest_within(batch.size, self._options.max_pixels)

@@ -41,9 +41,9 @@ class QueuedShot:
     `size`: the size of the image that the pipeline generates.
     `final_size`: the size of the finished image, which is equal to `size` or larger.
     `files`: the input images for the model.
-    `mask`: the file of the mask. The model must generate the white area of the mask. `mask` is empty if the task does
-        not expand an image. If there is a mask, the only file in `files` is the canvas
-        (`expansion_canvas.draw_canvas`).
+    `mask`: the file of the mask. The model must generate the white area of the mask. `mask` is empty if the task
+        neither expands an image nor has a mask. If there is a mask, the only file in `files` is the canvas
+        (`expansion_canvas.draw_canvas` or `masked_canvas.draw_masked_canvas`).
     `negative_prompt`: the negative prompt of the task, or empty if there is none.
     `share`: the completed fraction of the work on this shot, which is 1 after the image has been delivered.
     `isolated`: true if a child process died during a call with this shot. An isolated shot never shares a call.

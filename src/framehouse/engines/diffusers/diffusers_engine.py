@@ -33,6 +33,7 @@ from framehouse.engines.diffusers.weights import find_weights
 from framehouse.engines.expansion_canvas import MAX_INPAINT_PIXELS, canvas_size, draw_canvas
 from framehouse.engines.image_files import answer_file, decode_reference_rgb, png_file
 from framehouse.engines.interface import Abilities, Batch, GeneratedImage, HealthCheck, Progress
+from framehouse.engines.masked_canvas import draw_masked_canvas
 from framehouse.engines.series_look import similarity
 
 _PROBE_LIMIT_S = 60.0
@@ -94,12 +95,13 @@ class Diffusers:
             concurrency=count * max(2, self.options.batch if self.options.defaults.multiple_prompts else 2),
             negative_prompts=self.options.negative_prompts,
             expansions=bool(self.options.defaults.inpaint_pipeline),
+            masks=bool(self.options.defaults.inpaint_pipeline),
             needs_reference=self.options.defaults.needs_reference,
         )
 
     async def generate(self, batch: Batch) -> AsyncIterator[GeneratedImage | Progress]:
-        if self.options.defaults.only_expansions and not batch.box:
-            raise Unavailable(f"{self.options.model_name} only expands images")
+        if self.options.defaults.only_expansions and not (batch.box or batch.mask):
+            raise Unavailable(f"{self.options.model_name} only expands images and edits images with a mask")
         has_references = bool(batch.references or batch.elements or batch.first_frame)
         if self.options.defaults.needs_reference and not has_references:
             model = self.options.model_name
@@ -247,9 +249,12 @@ class Diffusers:
         options = self.options
         max_images = max(1, options.max_input_images)
         arranged = arrange_images(batch, max_images=max_images, cite=options.cite, first_frame=frame, crop_subject=True)
-        if batch.box:
+        if batch.box or batch.mask:
             size = canvas_size(batch.size, max_pixels=min(options.max_pixels, MAX_INPAINT_PIXELS))
-            drawn = draw_canvas(batch.references[0].content, batch.size, batch.box, size)
+            if batch.box:
+                drawn = draw_canvas(batch.references[0].content, batch.size, batch.box, size)
+            else:
+                drawn = draw_masked_canvas(batch, size)
             canvas, mask = map(png_file, drawn)
             files: tuple[bytes, ...] = (canvas,)
         else:

@@ -79,7 +79,8 @@ class PipelineArguments:
         if not one_prompt and arguments.get("negative_prompt") is not None:
             arguments["negative_prompt"] = [arguments["negative_prompt"]] * count
         if mask:
-            # The masked area is replaced completely, because it contains only a rough continuation of the image.
+            # The masked area is replaced completely. It contains only a rough continuation of the image, or content
+            # that the prompt does not describe.
             arguments |= {"image": references[0], "mask_image": mask, "strength": 1.0}
         elif references:
             images = self._input_images(references, size)

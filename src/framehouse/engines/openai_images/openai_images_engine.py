@@ -17,6 +17,7 @@ from framehouse.engines.expansion_canvas import draw_canvas
 from framehouse.engines.http_exchange import NotAccepted, OutcomeUnknown, Reply
 from framehouse.engines.image_files import answer_file, png_file
 from framehouse.engines.interface import Abilities, Batch, GeneratedImage, HealthCheck, OpenOrder, Progress
+from framehouse.engines.masked_canvas import draw_masked_canvas
 from framehouse.engines.openai_images.compatible_requests import nearest_size, series_length, series_shot
 from framehouse.engines.openai_images.openai_images_options import check_options
 from framehouse.engines.openai_images.replica_probes import ReplicaProbes
@@ -30,7 +31,7 @@ from framehouse.engines.openai_images.returned_images import (
 )
 from framehouse.engines.openai_images.server_client import ServerClient
 from framehouse.engines.openai_images.server_health import ServerHealth
-from framehouse.engines.openai_images.server_kinds import ServerRequest, expanded_size, generated_size, mask_file
+from framehouse.engines.openai_images.server_kinds import ServerRequest, generated_size, mask_file, masked_size
 from framehouse.engines.plain_file import plain_file
 from framehouse.engines.recorded_request import check_recorded_request, recorded_request
 from framehouse.engines.replicas import Replica, Replicas
@@ -69,6 +70,8 @@ class OpenAIImages:
             seeds=self._kind.seeds,
             negative_prompts=self._kind.negative_prompts,
             expansions=self._options.masks and self._options.max_references > 0,
+            masks=self._options.masks and self._options.max_references > 0,
+            masked_references=10 if min(self._kind.masked_references, self._options.max_references) > 1 else 1,
             paid=self._options.paid,
         )
 
@@ -237,7 +240,7 @@ class OpenAIImages:
         """Return the size to request. It can have another aspect ratio than the size of the batch."""
         if self._options.compatible and self._options.compatible.sizes:
             return nearest_size(self._options.compatible.sizes, batch.size)
-        size_for = expanded_size if batch.box else generated_size
+        size_for = masked_size if batch.box or batch.mask else generated_size
         return size_for(self._kind, self._options.model, batch.size, self._options.max_pixels)
 
     def _arrange(
@@ -246,7 +249,8 @@ class OpenAIImages:
         """Return the arranged input images, the files to send, and the file of the mask.
 
         The files have a format that all servers interpret identically. If the task expands an image, the only file to
-        send is a canvas of `size`. For other tasks, the mask is empty. Blocks the calling thread.
+        send is a canvas of `size`. If the batch has a mask, the first file is such a canvas. For other tasks, the mask
+        is empty. Blocks the calling thread.
         """
         arranged = arrange_images(
             batch, max_images=max(1, max_references), cite=self._options.cite, first_frame=first_frame
@@ -255,6 +259,10 @@ class OpenAIImages:
             canvas, mask = draw_canvas(batch.references[0].content, batch.size, batch.box, size)
             return arranged, [png_file(canvas)], mask_file(self._kind, mask)
         convert = self._options.convert_colours
+        if batch.mask:  # the first arranged file is always the first reference, because of `masked_references`
+            canvas, mask = draw_masked_canvas(batch, size)
+            others = [plain_file(file, convert_colours=convert, opaque=True) for file in arranged.files[1:]]
+            return arranged, [png_file(canvas), *others], mask_file(self._kind, mask)
         return arranged, [plain_file(file, convert_colours=convert, opaque=True) for file in arranged.files], b""
 
     # --- references ---------------------------------------------------------------------------------------------

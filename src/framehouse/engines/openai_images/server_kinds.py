@@ -31,6 +31,7 @@ class ServerKind:
     `max_edge`: the longest allowed side in pixels. 0 means no limit.
     `negative_prompts`: true if requests to the server have a field for the negative prompt.
     `mask_part`: the name of the form part that contains the mask of an edit, or empty if the server uses no mask.
+    `masked_references`: the largest number of references of an edit with a mask. The edited image counts as one.
     `probed`: true if the engine tests how the server uses references, unless the option `probe` is false.
     """
 
@@ -47,6 +48,7 @@ class ServerKind:
     max_edge: int = 0
     negative_prompts: bool = False
     mask_part: str = ""
+    masked_references: int = 1
     probed: bool = True
 
 
@@ -86,6 +88,7 @@ KINDS = {
             paid=True,
             max_edge=3840,
             mask_part="mask",
+            masked_references=16,
             probed=False,
         ),
         # The masks have the format of OpenAI.
@@ -101,6 +104,7 @@ KINDS = {
             tunable=False,
             paid=True,
             mask_part="mask",
+            masked_references=16,
             probed=False,
         ),
     )
@@ -178,10 +182,11 @@ def generated_size(kind: ServerKind, model: str, size: Size, max_pixels: int) ->
     return largest_within(size, max_pixels)
 
 
-def expanded_size(kind: ServerKind, model: str, size: Size, max_pixels: int) -> Size:
-    """Return the size to request for an expanded image of `size`. The sides of `size` may have any length.
+def masked_size(kind: ServerKind, model: str, size: Size, max_pixels: int) -> Size:
+    """Return the size to request for an image of `size` if the request has a mask. `size` may have sides of any length.
 
-    The result can have a different aspect ratio than `size`. `expansion_canvas.draw_canvas` handles the difference.
+    The result can have a different aspect ratio than `size`. `expansion_canvas.draw_canvas` and
+    `masked_canvas.draw_masked_canvas` handle the difference.
     """
     if _has_fixed_sizes(kind, model):
         return generated_size(kind, model, size, max_pixels)

@@ -69,26 +69,33 @@ def draw_panel(
     elements: Sequence[SavedElement] = (),
     *,
     negative_prompt: str = "",
+    patch: bool = False,
 ) -> Pixels:
     """Draw a panel and return an RGB array of shape (height, width, 3).
 
     `count` is the total number of images in the task. `negative_prompt` lists the subjects and weather conditions that
-    must not be drawn. The same arguments always produce the same pixels. Blocks the calling thread, but releases the
-    GIL during long operations. Raises Broken if a reference cannot be decoded.
+    must not be drawn. If `patch` is true, the panel replaces an area of the scene image. Its subjects then fill the
+    panel, and it has no text and no style. The same arguments always produce the same pixels. Blocks the calling
+    thread, but releases the GIL during long operations. Raises Broken if a reference cannot be decoded.
     """
     parts = prompt_parts(without_triggers(shot.prompt), images=len(references), elements=len(elements))
     seed = shot.seed - shot.index if shot.framing else shot.seed
     scene = read_scene((*parts, *without_items(negative_prompt)), caption=_caption(parts))
+    named_backdrop = scene.backdrop
     scene = _complete(scene, seed, len(references), len(elements))
     scene = apply_roles(scene, references)
+    if patch and named_backdrop and not scene.subjects:
+        scene = replace(scene, setting=None)
     images = {Cited("image", i): reference for i, reference in enumerate(references)}
     images |= {Cited("element", i): element.images[0] for i, element in enumerate(elements)}
     framing = shot.framing or scene.framing
     view, light = view_of(size, framing, shot.seed), light_of(scene, seed)
+    if patch:
+        view = replace(view, floor=view.height * 0.95, hero=view.height * 0.86, center=view.width / 2, focus=0.0)
     place = PLACES[scene.backdrop]
     if _needs_low_floor(scene, place.ground):
         view = replace(view, floor=min(view.floor, view.height * 0.9))
-    styled = STYLES.get(scene.style)
+    styled = None if patch else STYLES.get(scene.style)
     work = min(1.0, math.sqrt((_STYLED_PX if styled else _SCENERY_PX) / (size.width * size.height)))
     width, height = round(size.width * work), round(size.height * work)
 
@@ -108,7 +115,10 @@ def draw_panel(
         scenery = scenery.filter(ImageFilter.GaussianBlur(focus * min(width, height) / SHORT_SIDE))
     canvas = np.array(scenery)
     del scenery
-    grain(canvas, shot.seed)
+    if patch:
+        grain(canvas, shot.seed, vignette=0)
+    else:
+        grain(canvas, shot.seed)
 
     if not styled and (width, height) != size:
         canvas = enlarged(canvas, size, Image.Resampling.BILINEAR)
@@ -123,6 +133,8 @@ def draw_panel(
             canvas = enlarged(canvas, size, resampling)
     if scene.chips and not placed:
         draw_missing_cards(canvas, scene.chips, tone_of(light))
+    if patch:
+        return canvas
     draw_texts(
         canvas,
         scene.caption,

@@ -38,6 +38,8 @@ class Previz:
             max_batch=1,
             negative_prompts=True,
             expansions=True,
+            masks=True,
+            masked_references=10,
             source_type="algorithmicMedia",
             refusal=refusal if self._sandbox else accept_every_prompt,
         )
@@ -82,9 +84,12 @@ async def _waited_s(shot: Shot, batch: Batch, slow_s: float) -> float:
 def _draw(shot: Shot, batch: Batch) -> "NDArray[np.uint8]":
     # imported here, because the API process never draws
     from framehouse.engines.previz.expand import expand_image
+    from framehouse.engines.previz.masked_edit import edit_image
     from framehouse.engines.previz.panel import draw_panel
 
     if batch.box:
         return expand_image(batch.references[0].content, batch.size, batch.box, shot.seed)
+    if batch.mask:
+        return edit_image(shot, batch)
     negative = batch.options.negative_prompt
     return draw_panel(shot, batch.image_count, batch.size, batch.references, batch.elements, negative_prompt=negative)

@@ -19,6 +19,7 @@ from framehouse.adapters.storage import Storage
 from framehouse.adapters.telemetry import logs, metrics, spans
 from framehouse.domain.signed_urls import Links
 from framehouse.engines.registry import Registry
+from framehouse.entrypoints.api.callback_tester import CallbackTester
 from framehouse.entrypoints.api.context import CREATED_TASK, OPERATION, ApiContext
 from framehouse.entrypoints.api.endpoint_table import ENDPOINTS
 from framehouse.entrypoints.api.envelope import CODE, request_id_in
@@ -49,12 +50,14 @@ def build_api(
     max_body_bytes: int,
     redirect_images: bool = False,
     allow_private: bool = False,
+    image_base_url: str = "",
     worker_metrics: str = "",
     max_long_polls: int = 5000,
 ) -> "Api":
     """Build the ASGI app. The calling code opens and closes the database.
 
-    `allow_private` permits private addresses in the URLs of images to verify.
+    `allow_private` permits private addresses in the URLs of images to verify, and in the URLs for test callbacks.
+    `image_base_url` is the base URL of the images in callbacks.
     `max_long_polls` is the maximum number of long polls that wait at the same time. `worker_metrics` is the URL of a
     worker's metrics, or empty. The endpoint `/metrics` also exposes the metrics of this worker.
     """
@@ -76,6 +79,7 @@ def build_api(
         retention=retention,
         redirect_images=redirect_images,
         verifier=ImageVerifier(db, allow_private=allow_private),
+        callback_tester=CallbackTester(db, links.with_base(image_base_url), allow_private=allow_private),
     )
     metrics.create_api_series()
     return Api(context, Router(ENDPOINTS, path_prefixes))

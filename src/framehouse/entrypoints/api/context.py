@@ -21,6 +21,7 @@ from framehouse.domain.errors import Refused
 from framehouse.domain.signed_urls import Links
 from framehouse.engines.registry import Registry
 from framehouse.entrypoints.api.authentication import KeyCache, authenticate, authorization_of
+from framehouse.entrypoints.api.callback_tester import CallbackTester
 from framehouse.entrypoints.api.image_verifier import ImageVerifier
 from framehouse.entrypoints.api.long_poll import LongPolls
 from framehouse.entrypoints.api.rate_limit import RateLimit
@@ -60,6 +61,7 @@ class ApiContext:
     retention: timedelta
     redirect_images: bool
     verifier: ImageVerifier
+    callback_tester: CallbackTester
     key_cache: KeyCache = field(default_factory=KeyCache)
     admin_key_cache: KeyCache = field(default_factory=KeyCache)
 

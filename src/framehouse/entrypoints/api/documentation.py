@@ -34,7 +34,8 @@ class BodySchema:
 
 @dataclass(frozen=True, slots=True)
 class ResponseDoc:
-    """One response of an endpoint. `model` is the schema of a JSON body. `content` describes any other body."""
+    """One response of an endpoint. `model` is the schema of a JSON body. `content` describes the bodies of other
+    types."""
 
     description: str
     model: Model | None = None

@@ -1,6 +1,7 @@
 """The table of all endpoints: both dialects, uploads, images, upstream callbacks, health, admin API, browser pages."""
 
 from framehouse.entrypoints.api import (
+    callback_endpoints,
     console_endpoints,
     health_endpoints,
     static_endpoints,
@@ -12,6 +13,7 @@ from framehouse.entrypoints.api.admin import admin_endpoint_table
 from framehouse.entrypoints.api.documentation import BodySchema, Operation, ResponseDoc
 from framehouse.entrypoints.api.image_endpoints import RESPONSES, SIGNATURE, get_image
 from framehouse.entrypoints.api.kling import examples, kling_endpoint_table
+from framehouse.entrypoints.api.kling.callback_schemas import TEST_CALLBACK, TestCallbackOut, TestCallbackRequest
 from framehouse.entrypoints.api.kling.responses import SAVE_ERRORS, success_of
 from framehouse.entrypoints.api.kling.schemas import Envelope, UploadOut, UploadRequest, VerificationOut, VerifyRequest
 from framehouse.entrypoints.api.openai import openai_endpoint_table
@@ -119,10 +121,24 @@ _VERIFY_ENDPOINT = Endpoint(
     ),
 )
 
+_TEST_CALLBACK_ENDPOINT = Endpoint(
+    "POST",
+    "/v1/callbacks/test",
+    callback_endpoints.send_test_callback,
+    "send_test_callback",
+    Operation(
+        "tasks",
+        "Send a signed test message to a callback URL, and return the result of the delivery",
+        success_of(Envelope[TestCallbackOut], SAVE_ERRORS),
+        body=BodySchema(TestCallbackRequest, TEST_CALLBACK),
+    ),
+)
+
 ENDPOINTS = (
     *kling_endpoint_table.ENDPOINTS,
     *openai_endpoint_table.ENDPOINTS,
     _VERIFY_ENDPOINT,
+    _TEST_CALLBACK_ENDPOINT,
     *_UPLOAD_ENDPOINTS,
     *_IMAGE_ENDPOINTS,
     Endpoint("POST", "/hasten/{batch}/{signature}", upstream_callback.wake_batch, "hasten", prefixed=False),

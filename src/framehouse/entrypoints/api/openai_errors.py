@@ -77,8 +77,10 @@ def error_of_task(task: Task) -> OpenAIError:
     """Return the error for a task that has failed."""
     if task.status_message == CANCELED:
         return OpenAIError(409, _INVALID_REQUEST, "task_canceled", "The task was canceled.")
-    reason = task.status_message or "no reason was given"
-    return OpenAIError(500, _SERVER, "image_generation_failed", f"The images could not be generated: {reason}")
+    message = f"The images could not be generated: {task.status_message or 'no reason was given'}"
+    if task.declined:
+        return OpenAIError(400, "image_generation_user_error", "image_generation_declined", message)
+    return OpenAIError(500, _SERVER, "image_generation_failed", message)
 
 
 def openai_failure(request: Request, refused: Refused, headers: dict[str, str]) -> Response:

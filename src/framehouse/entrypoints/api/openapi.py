@@ -80,7 +80,9 @@ def _parameter(parameter: Parameter) -> Json:
 
 
 def _response(response: ResponseDoc) -> Json:
-    content = {"application/json": {"schema": _reference(response.model)}} if response.model else dict(response.content)
+    content = dict(response.content)
+    if response.model:
+        content = {"application/json": {"schema": _reference(response.model)}, **content}
     return {"description": response.description} | ({"content": content} if content else {})
 
 

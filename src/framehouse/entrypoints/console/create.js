@@ -1,6 +1,7 @@
 // The page "Create": prompt, references, settings, and the request as code.
 
 import { ApiError, call, TASK_PATHS } from "./api.js";
+import { callbackField, isCallbackUrl } from "./callback.js";
 import { fill, h } from "./dom.js";
 import {
   applyModelLimits,
@@ -98,7 +99,7 @@ export function show(view, { signal }) {
       "form.create",
       { onsubmit: send, novalidate: true },
       inputs,
-      h("div.card.stack.settings", {}, settings, errorArea, submit),
+      h("div.card.stack.settings", {}, settings, callbackField(onChange, signal), errorArea, submit),
       request.node,
     ),
   );
@@ -189,6 +190,7 @@ function validate() {
     ])
       if (!isRatio(text, 1)) return problem(field, "fidelity_invalid");
   if (draft.seed !== "" && !/^-?\d{1,15}$/.test(draft.seed)) return problem("seed", "seed_invalid");
+  if (draft.callbackUrl && !isCallbackUrl(draft.callbackUrl)) return problem("callback-url", "callback_invalid");
   const negativePrompt = offersNegativePrompt() ? draft.negativePrompt : "";
   return tooLong("prompt", draft.prompt) ?? tooLong("negative-prompt", negativePrompt);
 }

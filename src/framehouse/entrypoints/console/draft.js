@@ -42,6 +42,7 @@ const newDraft = () => ({
   seriesAmount: "auto",
   watermark: false,
   seed: "",
+  callbackUrl: "",
 });
 
 /** The draft. It is kept until the page is reloaded, so that visiting another view does not lose it. */
@@ -173,6 +174,7 @@ export function requestBody(write = asContent) {
     ...fields[kind()](),
     watermark_info: draft.watermark ? { enabled: true } : undefined,
     seed: draft.seed === "" ? undefined : Number(draft.seed),
+    callback_url: draft.callbackUrl || undefined,
   };
   return Object.fromEntries(Object.entries(request).filter(([, value]) => value !== undefined));
 }
@@ -211,6 +213,7 @@ export function loadDraft(taskKind, request, elements) {
     seriesAmount: String(request.series_amount ?? "auto"),
     watermark: Boolean(request.watermark_info?.enabled),
     seed: text("seed"),
+    callbackUrl: text("callback_url"),
   });
   if (mode === "expand")
     draft.expansion = Object.fromEntries(SIDES.map((side) => [side, String(request[`${side}_expansion_ratio`] || "")]));

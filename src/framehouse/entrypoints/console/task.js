@@ -238,6 +238,7 @@ function delivery(message) {
     ),
     h("p.facts", {}, facts.filter(Boolean).join(" · ")),
     h("p.facts", {}, message.url),
-    message.last_error ? h("p.facts", {}, message.last_error) : null,
+    message.last_error ? h("p", {}, message.last_error) : null,
+    message.advice ? h("p", {}, message.advice) : null,
   );
 }

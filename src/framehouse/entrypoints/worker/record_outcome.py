@@ -36,8 +36,8 @@ async def record_outcome(
             pass
         case Release():
             await _release(db, held, step)
-        case Fail(reason):
-            await _fail(db, held, reason, retention)
+        case Fail():
+            await _fail(db, held, step, retention)
 
 
 async def _release(db: Database, held: HeldBatch, release: Release) -> None:
@@ -68,11 +68,11 @@ async def _release(db: Database, held: HeldBatch, release: Release) -> None:
         await notify(db, BATCHES_CHANNEL, "")
 
 
-async def _fail(db: Database, held: HeldBatch, reason: str, retention: timedelta) -> None:
-    batch = held.batch
+async def _fail(db: Database, held: HeldBatch, fail: Fail, retention: timedelta) -> None:
+    batch, reason = held.batch, fail.reason
 
     async def save() -> bool:
-        return await batch_queue.fail_batch(db, batch.id, batch.claim, reason, retention)
+        return await batch_queue.fail_batch(db, batch.id, batch.claim, reason, retention, declined=fail.declined)
 
     if await retry_until_saved(save, f"ending task {batch.task_id}"):
         metrics.FAILURES.labels(batch.model, "failed").inc()

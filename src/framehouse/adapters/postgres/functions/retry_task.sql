@@ -44,7 +44,7 @@ begin
     set images_in_flight = images_in_flight + t.image_count, units_reserved = units_reserved + t.units_reserved
     where id = t.account_id;
     update tasks
-    set status = 'submitted', status_message = '', updated_at = now(), ended_at = null, expires_at = null, owner = null
+    set status = 'submitted', status_message = '', declined = false, updated_at = now(), ended_at = null, expires_at = null, owner = null
     where id = p_task;
     insert into batches (task_id, model, shot_indexes, low, turn, turn_cost)
     select p_task, t.model, b.indexes, t.low, null, cardinality(b.indexes) * p_shot_cost / a.weight

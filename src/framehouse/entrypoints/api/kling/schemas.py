@@ -306,6 +306,7 @@ class DeliveryOut(BaseModel):
     tries: int
     last_code: int | None = Field(description="The HTTP status of the receiver's last response")
     last_error: str
+    advice: str = Field(description="What to do about last_error; empty if there is no advice")
     created_at: int = Field(description="Unix time in milliseconds", examples=[1795392000000])
     tried_at: int | None
     next_try_at: int | None

@@ -20,7 +20,11 @@ _BASE, _TAG = "/openai/v1", "openai"
 _ERRORS = {
     status: ResponseDoc(description, OpenAIErrorOut)
     for status, description in (
-        (400, "`invalid_value`: a field is wrong; `moderation_blocked`: the content is refused"),
+        (
+            400,
+            "`invalid_value`: a field is wrong; `moderation_blocked` or `image_generation_declined`: the request is "
+            "refused",
+        ),
         (401, "`invalid_api_key`"),
         (403, "`model_not_allowed`: the key may not use this model"),
         (404, "`model_not_found`, or the task does not exist"),
@@ -31,7 +35,7 @@ _ERRORS = {
         (503, "The service is temporarily unavailable; try again"),
     )
 }
-_READ_ERRORS = {status: _ERRORS[status] for status in (401, 404, 429, 500, 503)}
+_READ_ERRORS = {status: _ERRORS[status] for status in (400, 401, 404, 429, 500, 503)}
 _RETRY_COUNT = Parameter(
     "header",
     "X-Stainless-Retry-Count",
@@ -46,6 +50,7 @@ def _create(path: str, name: str, summary: str, body: BodySchema) -> Endpoint:
         200: ResponseDoc(
             "The images, or a stream of events if `stream` is true",
             GeneratedImagesOut,
+            {"text/event-stream": {"schema": {"type": "string"}}},
         ),
         202: ResponseDoc("The task, if `async` is true", ImageTaskOut),
         **_ERRORS,
