@@ -22,7 +22,7 @@ async def run(client: AsyncClient) -> dict[str, Any]:
         case "several":
             fields["n"] = 3
         case "edit":
-            fields["images"] = [os.environ["REFERENCE"]]
+            fields |= {"images": [os.environ["REFERENCE"]], "aspect_ratio": None}
         case "unknown_model":
             fields["model"] = "no-such-model"
         case "list_and_cancel":

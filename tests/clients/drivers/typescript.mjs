@@ -17,7 +17,7 @@ const scenarios = {
   generate: (client) => generate(client),
   killed: (client) => generate(client),
   several: (client) => generate(client, { n: 3 }),
-  edit: (client) => generate(client, { images: [reference] }),
+  edit: (client) => generate(client, { images: [reference], aspectRatio: undefined }),
   unknown_model: (client) => generate(client, { model: "no-such-model" }),
   wrong_key: () => generate(new Client({ key: "fh_wrong" })),
   async progress(client) {

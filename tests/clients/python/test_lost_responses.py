@@ -81,6 +81,17 @@ async def test_the_task_of_another_external_id_is_not_adopted(kind: ClientKind) 
             await client.create("a fox")
 
 
+async def test_a_taken_external_id_is_refused_whatever_the_status(kind: ClientKind) -> None:
+    conflict = (409, {"message": "duplicate external_task_id"})
+    async with (
+        upstream(refuse=lambda _account: conflict) as server,
+        open_client(kind, server.url, "key") as client,
+    ):
+        server.add_task("key", "mine")
+        with pytest.raises(InvalidRequest, match="duplicate"):
+            await client.create("a fox", external_task_id="mine")
+
+
 async def test_a_stated_limit_is_retried_with_the_same_external_id(kind: ClientKind) -> None:
     refusals: Iterator[int] = iter(range(3))
     limited = (200, {"code": "1303", "message": "parallel task over resource pack limit"})
@@ -136,6 +147,16 @@ async def test_a_wait_survives_failures_of_queries(kind: ClientKind) -> None:
         await task.wait()
         assert (await task.images[0].bytes()).startswith(b"\x89PNG")
     assert next(numbers) > 8
+
+
+async def test_a_request_whose_responses_are_always_lost_may_have_created_a_task(api: Api, kind: ClientKind) -> None:
+    async with (
+        losing_proxy(api.url, lambda method, _path: method == "POST", forward=False) as proxy,
+        open_client(kind, proxy.url, key_of(api), retry_s=0.5) as client,
+    ):
+        with pytest.raises(TaskMayExist, match="may have been created"):
+            await client.create("a fox")
+    assert sum(method == "POST" for method, _, _ in proxy.requests) > 1
 
 
 @pytest.fixture

@@ -109,6 +109,8 @@ class Answer:
         return error
 
     def _error_class(self) -> type[FramehouseError]:
+        if self.is_duplicate:
+            return InvalidRequest
         if self.code is not None:
             if self.code in _CODES:
                 return _CODES[self.code]

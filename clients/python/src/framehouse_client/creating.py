@@ -18,7 +18,15 @@ from dataclasses import dataclass
 from framehouse_client.answers import Answer
 from framehouse_client.connection import Connection
 from framehouse_client.effects import NoResponse, Request, Response, Steps, sleep
-from framehouse_client.errors import FramehouseError, InvalidRequest, NotFound, RateLimited, ServerError, TaskMayExist
+from framehouse_client.errors import (
+    ConnectionFailed,
+    FramehouseError,
+    InvalidRequest,
+    NotFound,
+    RateLimited,
+    ServerError,
+    TaskMayExist,
+)
 from framehouse_client.exchange import Retries, checked_answer, connection_failed, get, path_segment, pause, send_once
 from framehouse_client.task_data import TaskData, accepted_id, task_of
 from framehouse_client.task_request import TaskRequest
@@ -86,6 +94,8 @@ def create_task(connection: Connection, request: TaskRequest) -> Steps[TaskData]
                     return found
                 pause_s = retries.pause_s(retry_after_s)
         if pause_s is None:
+            if isinstance(outcome, _Lost) and isinstance(outcome.error, ConnectionFailed):
+                raise _may_exist(request, outcome.error) from outcome.error
             raise outcome.error
         yield from pause(pause_s, outcome.error)
 
@@ -135,11 +145,15 @@ def _find_lost(connection: Connection, request: TaskRequest, error: FramehouseEr
             return found
     if connection.is_framehouse and problem is error:
         return None
+    raise _may_exist(request, problem) from problem
+
+
+def _may_exist(request: TaskRequest, problem: FramehouseError) -> TaskMayExist:
     advice = (
-        "The task may have been created and billed, and the request was not sent again. "
+        "The task may have been created and billed, so the request was not sent again. "
         f"To look for the task: client.get({request.external_task_id!r})"
     )
-    raise TaskMayExist(f"{problem.message}. {advice}", external_task_id=request.external_task_id) from problem
+    return TaskMayExist(f"{problem.message}. {advice}", external_task_id=request.external_task_id)
 
 
 def _find(connection: Connection, request: TaskRequest) -> Steps[TaskData | None]:
