@@ -327,16 +327,28 @@ def test_a_command_with_the_wrong_data_folder_says_so(tmp_path: Path) -> None:
 
 
 def test_ten_messages_are_forwarded_at_the_same_time() -> None:
-    """The application answers no message until it has received all ten."""
-    with application("barrier 10") as app, listening("--json", "--secret", SECRET, "--forward-to", app.url) as listener:
-        with ThreadPoolExecutor(10) as senders:
+    """The application answers no message until ten connections are open at the same time.
+
+    On a busy machine, the ten messages may not arrive within the listener's time limit. They are then sent again, as a
+    server does.
+    """
+    with (
+        application("together 10") as app,
+        listening("--json", "--secret", SECRET, "--forward-to", app.url) as listener,
+        ThreadPoolExecutor(10) as senders,
+    ):
+
+        def all_delivered() -> bool:
             answers = list(senders.map(lambda n: post_signed(listener.url, n), range(10)))
-        assert {answer.status_code for answer in answers} == {200}
-        lines = [json.loads(listener.line_with("{")) for _ in range(10)]
-        assert sorted(line["data"]["n"] for line in lines) == list(range(10))
-        assert {(line["problem"], line["forwarded"]["status"], line["forwarded"]["problem"]) for line in lines} == {
-            (None, 200, None)
-        }
+            return {answer.status_code for answer in answers} == {200}
+
+        eventually_sync(all_delivered, seconds=120)
+        delivered: set[int] = set()
+        while len(delivered) < 10:
+            line = json.loads(listener.line_with('"status": 200'))
+            assert (line["problem"], line["forwarded"]["problem"]) == (None, None)
+            delivered.add(line["data"]["n"])
+    assert delivered == set(range(10))
 
 
 def test_ctrl_c_stops_the_listener_while_an_application_is_slow() -> None:

@@ -2,6 +2,7 @@
 
 import queue
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -79,12 +80,27 @@ class Application:
 def application(answer: str, *, port: int = 0) -> Iterator[Application]:
     """Run an application on loopback. `answer` is the status line, and headers, of each response.
 
-    Special values are `hang`, `huge`, `nonsense` and `barrier N`, which answers when N messages have been received.
+    Special values are `hang`, `huge`, `nonsense` and `together N`, which answers only after N connections have been
+    open at the same time.
     """
     server = socket.create_server(("127.0.0.1", port), backlog=64)
     app = Application(f"http://127.0.0.1:{server.getsockname()[1]}/hooks")
     stopping = threading.Event()
-    barrier = threading.Barrier(int(answer.split()[1])) if answer.startswith("barrier") else None
+    needed = int(answer.split()[1]) if answer.startswith("together") else 0
+    waiting: set[socket.socket] = set()
+    together = threading.Event()
+
+    def wait_for_others(connection: socket.socket) -> None:
+        """Wait until enough connections are open. A connection that the listener has closed does not count."""
+        waiting.add(connection)
+        try:
+            while not together.is_set() and not stopping.is_set():
+                if len(waiting) >= needed:
+                    together.set()
+                if select.select([connection], [], [], 0.02)[0]:  # the listener sends nothing more, so it has closed
+                    return
+        finally:
+            waiting.discard(connection)
 
     def handle(connection: socket.socket) -> None:
         with connection, suppress(OSError), connection.makefile("rb") as file:
@@ -100,9 +116,9 @@ def application(answer: str, *, port: int = 0) -> Iterator[Application]:
             if answer == "nonsense":
                 connection.sendall(b"SSH-2.0-OpenSSH_9.9\r\n")
                 return
-            if barrier:
-                barrier.wait(60)
-            status = "200 OK" if answer == "huge" or barrier else answer
+            if needed:
+                wait_for_others(connection)
+            status = "200 OK" if answer == "huge" or needed else answer
             connection.sendall(f"HTTP/1.1 {status}\r\nConnection: close\r\n\r\n".encode())
             while answer == "huge" and not stopping.is_set():
                 connection.sendall(b"x" * 1_000_000)
