@@ -21,7 +21,7 @@ from framehouse.entrypoints.api.static_endpoints import docs
 DOCUMENT = json.loads((Path(__file__).parents[2] / "docs" / "openapi.json").read_text())
 VERBS = {
     "cancel", "change", "check", "combine", "control", "create", "delete", "edit", "generate", "get", "list", "put",
-    "retry", "revoke", "rotate", "verify",
+    "retry", "revoke", "rotate", "send", "verify",
 }  # fmt: skip
 OPERATIONS = {
     operation["operationId"]: operation for methods in DOCUMENT["paths"].values() for operation in methods.values()

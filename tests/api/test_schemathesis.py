@@ -31,6 +31,7 @@ UNDOCUMENTED = {
     "/docs": "the page of the documentation",
     "/docs/{path}": "the files of the documentation",
     "/hasten/{batch}/{signature}": "only for upstreams, which get the URL together with an order",
+    "/mcp": "the Model Context Protocol, which has its own description of its tools",
     "/openapi.json": "the documentation itself",
     "/presets/{path}": "images of presets; a preset contains their URLs",
 }

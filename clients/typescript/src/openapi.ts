@@ -656,6 +656,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/kling/v1/callbacks/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Send a signed test message to a callback URL, and return the result of the delivery */
+        post: operations["send_test_callback"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/kling/v1/uploads": {
         parameters: {
             query?: never;
@@ -2156,6 +2173,11 @@ export interface components {
              * @description The error of the last attempt, otherwise an empty string
              */
             last_error: string;
+            /**
+             * Advice
+             * @description What to do about last_error; empty if there is no advice
+             */
+            advice: string;
             /**
              * Created At
              * @description Unix time in milliseconds
@@ -4103,6 +4125,78 @@ export interface components {
             series_images: components["schemas"]["ImageOut"][];
         };
         /**
+         * TestCallbackOut
+         * @description The result of the delivery of a test message.
+         */
+        TestCallbackOut: {
+            /**
+             * Id
+             * @description The webhook-id of the test message
+             */
+            id: string;
+            /**
+             * Delivered
+             * @description Whether the receiver has accepted the message
+             */
+            delivered: boolean;
+            /**
+             * Status
+             * @description The HTTP status of the receiver's response
+             */
+            status: number | null;
+            /**
+             * Seconds
+             * @description The time from the request to the response
+             */
+            seconds: number;
+            /**
+             * Reason
+             * @description Why the message was not delivered; empty if it was delivered
+             */
+            reason: string;
+            /**
+             * Advice
+             * @description What to do about the reason; empty if there is no advice
+             */
+            advice: string;
+        };
+        /**
+         * TestCallbackRequest
+         * @description The receiver of a test message.
+         */
+        TestCallbackRequest: {
+            /**
+             * Callback Url
+             * @description An http or https URL
+             */
+            callback_url: string;
+        };
+        /**
+         * TestCallbackResponse
+         * @description A successful response.
+         */
+        TestCallbackResponse: {
+            /**
+             * Code
+             * @description 0, because the request succeeded
+             * @example 0
+             */
+            code: number;
+            /**
+             * Message
+             * @description The text SUCCEED
+             * @example SUCCEED
+             */
+            message: string;
+            /**
+             * Request Id
+             * @description The id of the request, which the log of the server also contains
+             */
+            request_id: string;
+            /** @description The result of the request */
+            data: components["schemas"]["TestCallbackOut"];
+        };
+        /**
          * TryOnRequest
          * @description The person and the garment. Unknown fields are ignored.
          */
@@ -5958,7 +6052,12 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["GeneratedImagesOut"];
-                    "text/event-stream": string;
+                    "text/event-stream": {
+                        /** @description The type of the event, for example `image_generation.completed` */
+                        event: string;
+                        /** @description A JSON object with the fields of the event */
+                        data: string;
+                    };
                 };
             };
             /** @description The task, if `async` is true */
@@ -6016,7 +6115,12 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["GeneratedImagesOut"];
-                    "text/event-stream": string;
+                    "text/event-stream": {
+                        /** @description The type of the event, for example `image_generation.completed` */
+                        event: string;
+                        /** @description A JSON object with the fields of the event */
+                        data: string;
+                    };
                 };
             };
             /** @description The task, if `async` is true */
@@ -6194,6 +6298,42 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["VerificationResponse"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    send_test_callback: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Extension: your own id for the request, with 1 to 128 characters: letters, digits, `.`, `_` and `-`. The response and the log of the server contain this id */
+                "X-Request-Id"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TestCallbackRequest"];
+            };
+        };
+        responses: {
+            /** @description The request succeeded */
+            200: {
+                headers: {
+                    /** @description The id of the request, which the log of the server also contains */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TestCallbackResponse"];
                 };
             };
             400: components["responses"]["BadRequest"];

@@ -2,17 +2,14 @@
 
 import json
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.command_line import ROOT, Server, client, environment, serve
+from tests.support.command_line import ROOT, Server, environment, serve
 from tests.support.image_files import image_file
 from tests.support.node_packages import CLIENT, built_client, node, node_modules, run
-from tests.support.served_deployment import config, wait_for_images
-from tests.support.sockets import free_port
 
 DRIVER = ROOT / "tests" / "clients" / "drivers" / "typescript.mjs"
 pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("typescript")]
@@ -82,55 +79,3 @@ def test_the_package_can_be_installed_and_its_types_are_strict(tmp_path: Path) -
     run([*compiler, "--module", "nodenext", "--lib", "es2022,dom", str(tmp_path / "use.ts")], cwd=tmp_path)
     program = 'import("./use.js").then((module) => console.log(typeof module.draw))'
     assert run([node(), "--eval", program], cwd=tmp_path).strip() == "function"
-
-
-@pytest.mark.parametrize(
-    ("scenario", "images", "error"),
-    [
-        ("generate", 1, None),
-        ("several", 3, None),
-        ("edit", 1, None),
-        ("progress", 1, None),
-        ("wrong_key", 0, (401, 1002, "AuthenticationError")),
-        ("unknown_model", 0, (404, 1203, "NotFound")),
-        ("repeat", 2, None),
-        ("list_and_cancel", 0, None),
-    ],
-)
-def test_the_driver_runs_the_scenarios(
-    server: Server, tmp_path: Path, scenario: str, images: int, error: tuple[int, int, str] | None
-) -> None:
-    env = variables(server.url, server.key, tmp_path)
-    if scenario == "repeat":
-        env["IDEMPOTENCY_KEY"] = "a key of this test"
-    result = json.loads(run([node(), str(DRIVER), scenario, str(tmp_path / "out")], cwd=tmp_path, env=env))
-    assert len(result["images"]) == images
-    assert all(Path(path).read_bytes()[1:4] == b"PNG" for path in result["images"])
-    assert (result["error"] and tuple(result["error"][name] for name in ("status", "code", "class"))) == error
-    if scenario == "progress":
-        assert result["progress"] >= 1
-    if scenario == "repeat":
-        assert len(set(result["images"])) == 1
-    if scenario == "list_and_cancel":
-        assert result["status"] == "failed"
-
-
-def test_a_wait_survives_a_kill_of_the_server(tmp_path: Path) -> None:
-    built_client()
-    notes, port = tmp_path / "notes", free_port()
-    words = ("--config", config(tmp_path, notes, seconds=2.0), "--port", str(port))
-    with serve(tmp_path / "data", *words) as first:
-        key = first.key
-        env = variables(first.url, key, tmp_path)
-        out = tmp_path / "out"
-        command = [node(), str(DRIVER), "several", str(out)]
-        process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        wait_for_images(notes, 1)
-        first.kill()
-        assert process.poll() is None
-    with serve(tmp_path / "data", *words) as second:
-        output, _ = process.communicate(timeout=180)
-        assert process.returncode == 0, output
-        assert len(json.loads(output)["images"]) == 3
-        with client(second.url, key) as http:
-            assert len(http.get("/kling/v1/images/omni-image").json()["data"]) == 1

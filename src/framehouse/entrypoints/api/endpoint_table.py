@@ -14,7 +14,7 @@ from framehouse.entrypoints.api.documentation import BodySchema, Operation, Resp
 from framehouse.entrypoints.api.health_schemas import LivenessOut, ReadinessOut
 from framehouse.entrypoints.api.image_endpoints import PATH, REFERENCE_RESPONSES, RESPONSES, SIGNATURE, get_image
 from framehouse.entrypoints.api.kling import examples, kling_endpoint_table
-from framehouse.entrypoints.api.kling.callback_schemas import TEST_CALLBACK, TestCallbackOut, TestCallbackRequest
+from framehouse.entrypoints.api.kling.callback_schemas import TestCallbackOut, TestCallbackRequest
 from framehouse.entrypoints.api.kling.parameters import REQUEST_ID
 from framehouse.entrypoints.api.kling.responses import ERRORS, SAVE_ERRORS, error_doc, example_of, success_of
 from framehouse.entrypoints.api.kling.schemas import (
@@ -224,8 +224,9 @@ _TEST_CALLBACK_ENDPOINT = Endpoint(
     Operation(
         "tasks",
         "Send a signed test message to a callback URL, and return the result of the delivery",
-        success_of(Envelope[TestCallbackOut], SAVE_ERRORS),
-        body=BodySchema(TestCallbackRequest, TEST_CALLBACK),
+        success_of(Envelope[TestCallbackOut], SAVE_ERRORS, examples.TESTED_CALLBACK),
+        parameters=(REQUEST_ID,),
+        body=BodySchema(TestCallbackRequest, examples.TEST_CALLBACK),
     ),
 )
 

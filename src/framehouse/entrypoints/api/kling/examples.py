@@ -139,6 +139,7 @@ DELIVERY = {
     "tries": 1,
     "last_code": 200,
     "last_error": "",
+    "advice": "",
     "created_at": _UPDATED_AT,
     "tried_at": _UPDATED_AT + 40,
     "next_try_at": None,
@@ -230,4 +231,14 @@ VERIFICATION = {
     "model": "kling-v3-omni",
     "task_id": TASK_ID,
     "image_index": 0,
+}
+
+TEST_CALLBACK = {"url": {"summary": "A receiver", "value": {"callback_url": "https://receiver.example/hooks"}}}
+TESTED_CALLBACK = {
+    "id": "019a3c5e-9f00-7c41-8a0e-0d8f1d6c2b34",
+    "delivered": True,
+    "status": 204,
+    "seconds": 0.04,
+    "reason": "",
+    "advice": "",
 }

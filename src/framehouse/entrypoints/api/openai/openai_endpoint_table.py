@@ -78,6 +78,15 @@ _ERRORS = {
         error_of(Refused(5001, "the service is temporarily unavailable; try again")),
     ),
 }
+_EVENT: Json = {
+    "type": "object",
+    "description": "An event of the stream",
+    "properties": {
+        "event": {"type": "string", "description": "The type of the event, for example `image_generation.completed`"},
+        "data": {"type": "string", "description": "A JSON object with the fields of the event"},
+    },
+    "required": ["event", "data"],
+}
 _READ_ERRORS = {status: _ERRORS[status] for status in (400, 401, 404, 429, 500, 503)}
 _RETRY_COUNT = Parameter(
     "header",
@@ -93,7 +102,7 @@ def _create(path: str, name: str, summary: str, body: BodySchema) -> Endpoint:
         200: ResponseDoc(
             "The images, or a stream of events if `stream` is true",
             GeneratedImagesOut,
-            content={"text/event-stream": {"schema": {"type": "string"}}},
+            content={"text/event-stream": {"schema": _EVENT}},
             examples=example_of(IMAGES),
             headers=REQUEST_ID,
         ),
