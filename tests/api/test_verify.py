@@ -156,7 +156,7 @@ async def test_invalid_images_are_refused(api: Api, body: object, problem: str) 
 @pytest.mark.parametrize(
     ("content_type", "body", "status", "problem"),
     [
-        ("multipart/form-data", b"x", 400, "no boundary"),
+        ("multipart/form-data", b"x", 400, "no valid boundary"),
         ("multipart/form-data; boundary=b", b"nothing", 400, "not a valid form"),
         ("multipart/form-data; boundary=b", b"--b--\r\n", 400, "no file with the name image"),
         (

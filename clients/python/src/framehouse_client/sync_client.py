@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, Unpack
+from typing import Any, Concatenate, Literal, ParamSpec, Self, Unpack
 
 import httpx
 
@@ -32,6 +32,7 @@ from framehouse_client.task_view import TaskView
 from framehouse_client.transport import ERRORS, LIMITS, MAX_REDIRECTS, arguments, no_response, response_of
 
 Content = bytes
+P = ParamSpec("P")
 
 
 class Client:
@@ -178,6 +179,10 @@ class Client:
     def account(self) -> Account:
         """Return the account of the key: its limits and what it has used. Only Framehouse has this endpoint."""
         return self._runner.run(account_steps.get_account(self._connection))
+
+    def run(self, step: Callable[Concatenate[Connection, P], Steps[T]], *args: P.args, **options: P.kwargs) -> T:
+        """Run a step with this client: a function of this package, or one that yields the same effects."""
+        return self._runner.run(step(self._connection, *args, **options))
 
     def close(self) -> None:
         """Close the connections. Leaving the `with` block does the same."""
