@@ -38,8 +38,12 @@ async def previews_of(server: Comfy, partial_images: int | None, shots: int = 1)
     async def before_step(job: Job, step: int) -> None:
         due = sum((step - 1) / 4 >= part / (number + 1) for part in range(1, number + 1))
         await server.until(lambda: job.client_id in server.sockets)
+
+        async def received() -> bool:
+            return sum(event.index == server.placed.index(job) for event in found) >= due
+
         if server.previews(job, 1):
-            await eventually(lambda: sum(event.index == len(server.history) for event in found) >= due)
+            await eventually(received, seconds=20)
 
     server.before_step = before_step
     engine = ComfyUI(servers=[server.url], max_pixels=256 * 256, timeout_s=50, **WORKFLOWS)
