@@ -13,8 +13,8 @@ from framehouse.adapters.postgres.migrate import migrate
 from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.postgres.task_store import tasks_to_expire
 from framehouse.adapters.storage import Storage, open_storage
+from framehouse.domain.shot import image_folder
 from framehouse.pipeline.expire import expire_images
-from framehouse.pipeline.save_shot import image_folder
 from scaling.counters import Cost, embedded_database
 from scaling.filling import create_accounts, fill
 

@@ -11,7 +11,7 @@ import itertools
 import json
 import struct
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -138,8 +138,9 @@ class Comfy:
     request is processed after `released` is set), or a tuple of a status, a body and headers; an empty string is no
     fault. `always` contains faults that never end; its key "" stands for all paths. `job_faults` contains the faults of
     the next jobs: "oom", "error", "no outputs", "two images", "not an image", "small", "deleted", "hang" and "restart".
-    While `gate` is closed, the running job waits before its sampler. `placed` contains all accepted jobs. `forgotten`
-    contains the ids of the jobs that a restart has removed.
+    While `gate` is closed, the running job waits before its sampler. `before_step` is awaited before each of the four
+    steps of a sampler. `previews` returns the binary messages that the server sends after a step. `placed` contains all
+    accepted jobs. `forgotten` contains the ids of the jobs that a restart has removed.
     """
 
     version: str = "0.9.2"
@@ -151,6 +152,8 @@ class Comfy:
     job_faults: list[str] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     released: asyncio.Event = field(default_factory=asyncio.Event)
+    before_step: "Callable[[Job, int], Awaitable[object]] | None" = None
+    previews: "Callable[[Job, int], list[bytes]]" = lambda job, step: []
     missing_nodes: set[str] = field(default_factory=set)
     missing_files: set[str] = field(default_factory=set)
     url: str = ""
@@ -203,6 +206,11 @@ class Comfy:
         for writer in self.sockets.values():
             writer.transport.abort()
         self.sockets.clear()
+
+    def broadcast(self, message: bytes) -> None:
+        """Send a message to all clients, as ComfyUI does with the previews of a job that has no client id."""
+        for writer in self.sockets.values():
+            _frame(writer, message)
 
     def add_foreign_job(self) -> str:
         """Queue a job of another client, and return its id."""
@@ -467,7 +475,10 @@ async def _serve_socket(
 def _frame(writer: asyncio.StreamWriter, content: str | bytes) -> None:
     data = content.encode() if isinstance(content, str) else content
     kind = 0x81 if isinstance(content, str) else 0x82
-    length = bytes([len(data)]) if len(data) < 126 else struct.pack(">BH", 126, len(data))
+    if len(data) < 126:
+        length = bytes([len(data)])
+    else:
+        length = struct.pack(">BH", 126, len(data)) if len(data) < 2**16 else struct.pack(">BQ", 127, len(data))
     writer.write(bytes([kind]) + length + data)
 
 
@@ -522,7 +533,11 @@ async def _run_job(server: Comfy, job: Job) -> tuple[dict[str, Any], list[Any]]:
                 await job.interrupted.wait()
             await _either(server.gate, job.interrupted)
             for step in range(1, 5):
+                if server.before_step:
+                    await server.before_step(job, step)
                 _tell(server, job, "progress", value=step, max=4, node=key)
+                for message in server.previews(job, step) if job.client_id in server.sockets else []:
+                    _frame(server.sockets[job.client_id], message)
             if job.client_id in server.sockets:
                 _frame(server.sockets[job.client_id], struct.pack(">II", 1, 1) + b"\xff\xd8\xff")
         if job.interrupted.is_set():
@@ -599,6 +614,13 @@ def _image(content: bytes, width: int, height: int) -> bytes:
     large = small.resize((width, height), Image.Resampling.NEAREST)
     large.save(buffer, "PNG", compress_level=1, pnginfo=metadata)
     return buffer.getvalue()
+
+
+def preview_message(width: int, height: int, *, format: str = "JPEG") -> bytes:
+    """The binary message that contains a preview of this size. Its content depends on its size."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (width, height), (width % 256, height % 256, 99)).save(buffer, format)
+    return struct.pack(">II", 1, 1 if format == "JPEG" else 2) + buffer.getvalue()
 
 
 async def _either(*events: asyncio.Event) -> None:

@@ -2275,7 +2275,7 @@ export interface components {
             stream: boolean | null;
             /**
              * Partial Images
-             * @description The number of intermediate images per image in the stream
+             * @description The maximum number of partial images per image in the stream
              * @default 0
              */
             partial_images: number | null;
@@ -2765,7 +2765,7 @@ export interface components {
             stream: boolean | null;
             /**
              * Partial Images
-             * @description The number of intermediate images per image in the stream
+             * @description The maximum number of partial images per image in the stream
              * @default 0
              */
             partial_images: number | null;

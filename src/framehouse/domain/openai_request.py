@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from framehouse.domain.errors import Refused
@@ -51,7 +51,7 @@ class ImageDelivery:
     """How a client receives the images of a task.
 
     `urls` is true if the response contains URLs instead of base64. `stream` is true if the response is a stream of
-    events. `partial_images` is the number of intermediate images that the stream may contain for each image.
+    events. `partial_images` is the number of partial images that the stream may contain for each image.
     `asynchronous` is true if the response contains only the id of the task.
     """
 
@@ -101,7 +101,10 @@ def read_openai_request(
         seed=read_seed(reader),
         options=_read_options(reader, size),
     )
-    return request, model, _read_delivery(reader), reader.problems
+    delivery = _read_delivery(reader)
+    if delivery.partial_images:
+        request = replace(request, options=replace(request.options, partial_images=delivery.partial_images))
+    return request, model, delivery, reader.problems
 
 
 def request_digest(body: object, *, edit: bool) -> bytes:
@@ -221,10 +224,12 @@ def _read_options(reader: FieldReader, size: Size | None) -> RequestOptions:
 
 def _read_delivery(reader: FieldReader) -> ImageDelivery:
     response_format = reader.choice("response_format", ("b64_json", "url"), "b64_json")
+    stream = reader.boolean("stream")
+    partial_images = reader.integer("partial_images", 0, MAX_PARTIAL_IMAGES, 0)
     delivery = ImageDelivery(
         urls=response_format == "url",
-        stream=reader.boolean("stream"),
-        partial_images=reader.integer("partial_images", 0, MAX_PARTIAL_IMAGES, 0),
+        stream=stream,
+        partial_images=(partial_images or 0) if stream else 0,
         asynchronous=reader.boolean("async"),
     )
     if delivery.stream and delivery.asynchronous:

@@ -36,6 +36,16 @@ class FinishedImage:
     perceptual_hash: bytes = b""
 
 
+def image_folder(task_id: object) -> str:
+    """Return the storage folder of a task: the prefix of the keys of all its image files."""
+    return f"images/{task_id}/"
+
+
+def partial_image_key(task_id: object, index: int) -> str:
+    """Return the storage key of the newest partial image of a shot."""
+    return f"{image_folder(task_id)}{index}-partial.webp"
+
+
 def preview_key(key: str) -> str:
     """Return the storage key of the preview of an image. `key` is the storage key of the image."""
     return f"{key.rpartition('.')[0]}-preview.webp"

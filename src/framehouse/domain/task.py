@@ -39,6 +39,8 @@ class RequestOptions:
     `size` is the exact size of the finished image in pixels. If it is None, the aspect ratio and the resolution of the
     task determine the size. `format` and `quality` (1 to 100) replace the settings for image files, unless they are
     None. PNG files have no quality.
+
+    `partial_images` is the maximum number of partial images per shot (`pipeline.partial_images`). None means 0.
     """
 
     negative_prompt: str = ""
@@ -48,6 +50,7 @@ class RequestOptions:
     size: Size | None = None
     format: OutputFormat | None = None
     quality: int | None = None
+    partial_images: int | None = None
 
 
 NO_OPTIONS = RequestOptions()

@@ -114,6 +114,7 @@ def request_data(task: Task) -> dict[str, Any]:
     if task.elements:
         data["element_list"] = [{"element_id": element} for element in task.elements]
     options = asdict(task.options)
+    del options["partial_images"]  # it determines only what a stream contains
     return data | {name: value for name, value in options.items() if value not in ("", None)}
 
 

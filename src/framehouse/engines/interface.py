@@ -239,9 +239,15 @@ class GeneratedImage:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The progress of a call. `share` is the completed fraction, from 0 to 1."""
+    """The progress of a call. `share` is the completed fraction, from 0 to 1.
+
+    `preview` is a JPEG or PNG file of any size that shows the unfinished image of the shot `index`, or None. The worker
+    uses previews only if `RequestOptions.partial_images` of the batch is at least 1.
+    """
 
     share: float
+    preview: bytes | None = None
+    index: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from framehouse.adapters.postgres import account_store, deleted_accounts
 from framehouse.adapters.postgres.channels import ENDED_CHANNEL, notify
 from framehouse.adapters.postgres.pool import Database, DatabaseUnavailable
 from framehouse.adapters.storage import Storage
-from framehouse.pipeline.save_shot import image_folder
+from framehouse.domain.shot import image_folder
 
 _MESSAGE = "the account was deleted"
 PURGE_GRACE = timedelta(minutes=10)

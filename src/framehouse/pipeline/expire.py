@@ -12,7 +12,7 @@ from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.postgres.reference_store import delete_unused_references, files_to_delete, mark_removed
 from framehouse.adapters.postgres.task_store import mark_expired, tasks_to_expire
 from framehouse.adapters.storage import Storage
-from framehouse.pipeline.save_shot import image_folder
+from framehouse.domain.shot import image_folder
 
 REFERENCE_GRACE = timedelta(hours=1)
 """The time for which an unneeded reference is kept after its last use. This grace period is far longer than the time

@@ -174,6 +174,31 @@ def _finish(
     return FinishedImage(file, watermarked, media_type, size, preview, thumb_hash, perceptual_hash)
 
 
+def finish_partial(
+    pixels: NDArray[np.uint8],
+    facts: Mapping[str, object],
+    finishing: Finishing,
+    *,
+    source_type: DigitalSourceType,
+    prompt: str,
+    label: Mapping[str, str] | None,
+) -> bytes:
+    """Return the preview of an unfinished image as a WebP file, with the same marks as the preview of an image.
+
+    `pixels` has the shape (height, width, 3). The other arguments are those of `finish`. This function blocks, so call
+    it in a thread. Raises SigningFailed.
+    """
+    facts = {**(facts if finishing.show_prompt else _without_prompts(facts)), "partial_image": True}
+    metadata = describe(facts, software=finishing.software, source_type=source_type, label=label)
+    claims = _claims(facts, finishing, source_type)
+    if finishing.explicit_label == "always":
+        text = finishing.watermark_text or watermark_text_for(prompt)
+        pixels, _ = add_watermark(pixels, text, finishing.watermark_logo)
+        claims = replace(claims, labelled=True)
+    preview, _, _ = create_preview(pixels, metadata.xmp)
+    return _sign(finishing, preview, PREVIEW_TYPE, claims, parent=None, inputs=())
+
+
 def _sign(
     finishing: Finishing,
     content: bytes,

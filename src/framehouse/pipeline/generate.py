@@ -34,13 +34,15 @@ from framehouse.domain.task import RequestOptions
 from framehouse.engines.image_files import ImageFile
 from framehouse.engines.interface import Abilities, Batch, BatchLost, GeneratedImage, ReferenceImage
 from framehouse.engines.registry import Route
-from framehouse.pipeline.finish import Finishing, finish
+from framehouse.pipeline.finish import Finishing, finish, finish_partial
 from framehouse.pipeline.open_order import StoredOrder, route_with_open_order
 from framehouse.pipeline.original_pixels import original_of
+from framehouse.pipeline.partial_images import PartialImages
 from framehouse.pipeline.save_shot import settle_shot
 
 log = logging.getLogger(__name__)
 SaveResult = Literal["saved", "lost"]
+OnPreview = Callable[[Route, Shot, bytes], None]
 Save = Callable[[Route, Shot, GeneratedImage], Awaitable[SaveResult]]
 FINISH_PAUSES_S = (0.5, 5.0)
 
@@ -97,6 +99,8 @@ async def generate_batch(
     by_name = {route.name: route for route in routes}
     save = partial(_save, claimed, batch, db=db, storage=storage, rules=rules, upscaler=upscaler)
     first_frame = partial(_load_first_frame, claimed.task_id, db, storage)
+    partials = PartialImages(claimed.task_id, batch.options.partial_images or 0, storage)
+    on_preview = partial(_offer_partial, claimed, partials, rules.finishing)
     saved: set[int] = set()
     choice = choose_routes(
         [
@@ -128,12 +132,14 @@ async def generate_batch(
             available = {other for other in by_name if other not in controls and not open_orders[other].given_up()}
             first_route = None if order.data else _first_route(route, by_name, batch, available)
             error = await _try_route(
-                route, first_route, claimed, call, saved, save, first_frame, take_request, on_progress
+                route, first_route, claimed, call, saved, save, first_frame, take_request, on_progress, on_preview
             )
             name = choice.send(RouteResult(error, open_order=bool(order.data), given_up=bool(order.given_up())))
     except StopIteration as end:
         outcome: Outcome = end.value
         return outcome
+    finally:
+        await partials.aclose()
 
 
 def _first_route(route: Route, routes: Mapping[str, Route], batch: Batch, available: Collection[str]) -> Route | None:
@@ -157,6 +163,7 @@ async def _try_route(
     first_frame: Callable[[], Awaitable[ReferenceImage | None]],
     take_request: Callable[[Route], Awaitable[float]],
     on_progress: Callable[[float], None],
+    on_preview: OnPreview,
 ) -> Failed | Postponed | LimitReached | None:
     """Use this route to generate the shots that are not in `saved`, in as many calls as the engine needs.
 
@@ -173,7 +180,7 @@ async def _try_route(
                 if wait_s := await take_request(first_route):
                     return LimitReached(wait_s)
                 call = replace(batch, shots=missing[:1], open_order=None)
-                if await _call_engine(first_route, claimed, call, saved, save, on_progress) == "lost":
+                if await _call_engine(first_route, claimed, call, saved, save, on_progress, on_preview) == "lost":
                     return None
                 continue
             if not (batch.open_order and batch.open_order.data) and (wait_s := await take_request(route)):
@@ -181,7 +188,7 @@ async def _try_route(
             shots = _shots_of_call(missing, abilities, series=batch.series)
             frame = await first_frame() if _needs_first_frame(shots, abilities, series=batch.series) else None
             call = replace(batch, shots=shots, first_frame=frame)
-            if await _call_engine(route, claimed, call, saved, save, on_progress) == "lost":
+            if await _call_engine(route, claimed, call, saved, save, on_progress, on_preview) == "lost":
                 return None
     except BatchLost:
         return None
@@ -218,6 +225,7 @@ async def _call_engine(
     saved: set[int],
     save: Save,
     on_progress: Callable[[float], None],
+    on_preview: OnPreview,
 ) -> SaveResult:
     """Call an engine once and save each image that the engine yields. Add the index of each saved shot to `saved`.
 
@@ -235,6 +243,8 @@ async def _call_engine(
             async for event in events:
                 if not isinstance(event, GeneratedImage):
                     on_progress((done + len(batch.shots) * min(1.0, max(0.0, event.share))) / claimed.batch_size)
+                    if event.preview and event.index in missing:
+                        on_preview(route, missing[event.index], event.preview)
                     continue
                 shot = missing.pop(event.index, None)
                 if shot is None or not _is_rgb(event.image):
@@ -251,6 +261,34 @@ async def _call_engine(
     return "saved"
 
 
+def _offer_partial(
+    claimed: Claimed, partials: PartialImages, finishing: Finishing, route: Route, shot: Shot, preview: bytes
+) -> None:
+    """Store the preview of an unfinished image as a partial image."""
+    producer = finishing.label_producer
+    finish_pixels = partial(
+        finish_partial,
+        facts=_facts(claimed, route, shot),
+        finishing=finishing,
+        source_type=route.engine.abilities().source_type,
+        prompt=claimed.prompt,
+        label=build_label(producer, claimed.task_id, shot.index) if producer else None,
+    )
+    partials.offer(shot.index, preview, finish_pixels)
+
+
+def _facts(claimed: Claimed, route: Route, shot: Shot) -> dict[str, object]:
+    """Return the facts about an image that are known before it is generated."""
+    return {
+        "model": claimed.model,
+        "engine": route.name,
+        "seed": shot.seed if route.engine.abilities().seeds else None,
+        "task": str(claimed.task_id),
+        "index": shot.index,
+        "prompt": shot.prompt,
+    }
+
+
 async def _save(
     claimed: Claimed,
     batch: Batch,
@@ -265,12 +303,7 @@ async def _save(
 ) -> SaveResult:
     """Finish a generated image and save it."""
     facts = {
-        "model": claimed.model,
-        "engine": route.name,
-        "seed": shot.seed if route.engine.abilities().seeds else None,
-        "task": str(claimed.task_id),
-        "index": shot.index,
-        "prompt": shot.prompt,
+        **_facts(claimed, route, shot),
         **unused_options(batch.options, route.engine.abilities()),
         **generated.facts,
     }

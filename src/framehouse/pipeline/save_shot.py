@@ -19,18 +19,13 @@ from framehouse.adapters.postgres.pool import DATABASE_ERRORS, STATEMENT_ERRORS,
 from framehouse.adapters.storage import Storage, StorageUnavailable
 from framehouse.adapters.telemetry import metrics
 from framehouse.domain.cost import Cost
-from framehouse.domain.shot import FinishedImage, preview_key
+from framehouse.domain.shot import FinishedImage, image_folder, preview_key
 
 log = logging.getLogger(__name__)
 _LONGEST_PAUSE_S = 15.0
 _LAST_ATTEMPT_S = 3.0
 _MAX_DATABASE_ERRORS = 20
 T = TypeVar("T")
-
-
-def image_folder(task_id: object) -> str:
-    """Return the storage folder of a task: the prefix of the keys of all its image files."""
-    return f"images/{task_id}/"
 
 
 async def retry_until_saved(save: Callable[[], Awaitable[T]], action: str) -> T:

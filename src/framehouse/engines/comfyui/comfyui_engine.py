@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -93,7 +93,7 @@ class ComfyUI:
             async with aclosing(self._generate_shot(batch, shot, first_frame, open_order, job)) as events:
                 async for event in events:
                     if isinstance(event, Progress):
-                        yield Progress((done + event.share) / len(batch.shots))
+                        yield replace(event, share=(done + event.share) / len(batch.shots))
                         continue
                     if shows_first_frame and not first_frame:
                         first_frame = await asyncio.to_thread(answer_file, event.image)
@@ -120,7 +120,13 @@ class ComfyUI:
                         await open_order.save({})
                     await self._refresh_queue_lengths(refused)
                     replica = await stack.enter_async_context(self._replicas.acquire(refused))
-                execution = JobExecution(self._api, replica, open_order, timeout_s=self._options.timeout_s)
+                execution = JobExecution(
+                    self._api,
+                    replica,
+                    open_order,
+                    timeout_s=self._options.timeout_s,
+                    previews=batch.options.partial_images or 0,
+                )
                 stack.push_async_callback(execution.close)
                 try:
                     if resumed is not None and job is not None:
@@ -129,9 +135,9 @@ class ComfyUI:
                         yield Progress(0.0)
                         await execution.place(await self._filled_workflow(replica, inputs, batch, shot), shot.index)
                     job = None
-                    async with aclosing(execution.watch()) as shares:
-                        async for share in shares:
-                            yield Progress(share * 0.95)
+                    async with aclosing(execution.watch()) as steps:
+                        async for progress in steps:
+                            yield replace(progress, share=progress.share * 0.95)
                     image = await execution.fetch()
                 except (NotAccepted, OutcomeUnknown) as error:
                     refused[replica] = error.reason

@@ -18,7 +18,7 @@ from framehouse.engines.comfyui.job_answers import JobFailed, JobSucceeded, Outp
 from framehouse.engines.comfyui.progress_socket import ProgressSocket
 from framehouse.engines.http_exchange import NotAccepted, OutcomeUnknown
 from framehouse.engines.image_files import ImageFile, read_answer
-from framehouse.engines.interface import OpenOrder
+from framehouse.engines.interface import OpenOrder, Progress
 from framehouse.engines.replicas import Replica
 
 log = logging.getLogger(__name__)
@@ -67,13 +67,16 @@ def job_from_data(data: Mapping[str, Any]) -> SavedJob | None:
 
 
 class JobExecution:
-    """The execution of one job on one server."""
+    """The execution of one job on one server. `previews` is the maximum number of previews of the unfinished image."""
 
-    def __init__(self, api: ComfyUIApi, replica: Replica, open_order: OpenOrder, *, timeout_s: float) -> None:
+    def __init__(
+        self, api: ComfyUIApi, replica: Replica, open_order: OpenOrder, *, timeout_s: float, previews: int
+    ) -> None:
         self._api = api
         self._replica = replica
         self._open_order = open_order
         self._timeout_s = timeout_s
+        self._previews = previews
         self._placing: asyncio.Task[str] | None = None
         self._job: SavedJob | None = None
         self._socket: ProgressSocket | None = None
@@ -102,8 +105,8 @@ class JobExecution:
             self._job = SavedJob(self._replica.url, job_id, shot)
             await self._open_order.save(self._job.as_data())
 
-    async def watch(self) -> AsyncGenerator[float, None]:
-        """Yield the progress of the job until it has an image. Raises JobLost and Broken."""
+    async def watch(self) -> AsyncGenerator[Progress, None]:
+        """Yield the progress of the job and its previews until it has an image. Raises JobLost and Broken."""
         assert self._job is not None
         assert self._socket is not None
         pause_s, missing_since = _FIRST_PAUSE_S, 0.0
@@ -138,7 +141,7 @@ class JobExecution:
             ended = False
             while not ended and (remaining_s := end - time.monotonic()) > 0:
                 ended = await self._socket.wait(remaining_s)
-                yield self._socket.progress.share
+                yield Progress(self._socket.progress.share, self._socket.take_preview(), self._job.shot)
             longest_s = _LONGEST_PAUSE_WITH_SOCKET_S if self._socket.connected else _LONGEST_PAUSE_S
             pause_s = _FIRST_PAUSE_S if ended else min(longest_s, pause_s * _PAUSE_GROWTH)
 
@@ -177,7 +180,7 @@ class JobExecution:
             await self._api.cancel(self._replica.url, self._job.job_id)
 
     def _connect(self, job_id: str, node_count: int) -> None:
-        self._socket = ProgressSocket(self._replica.url, job_id, self._api.headers, node_count)
+        self._socket = ProgressSocket(self._replica.url, job_id, self._api.headers, node_count, previews=self._previews)
         self._socket.start()
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from framehouse.adapters.tls import tls_context
+from framehouse.engines.comfyui.preview_frames import read_preview
 
 _MAX_MESSAGE_BYTES = 16_000_000
 _CONNECT_TIMEOUT_S = 10.0
@@ -17,20 +18,28 @@ _END_EVENTS = ("execution_success", "execution_error", "execution_interrupted")
 
 
 class JobProgress:
-    """The progress of a job of `node_count` nodes, according to the messages of ComfyUI. `share` never decreases."""
+    """The progress of a job of `node_count` nodes, according to the messages of ComfyUI.
+
+    `share` is the progress of the job, and never decreases. `node_share` is the progress of the current node. `running`
+    is true while the server runs this job.
+    """
 
     def __init__(self, job_id: str, node_count: int) -> None:
         self._job_id = job_id
         self._node_count = node_count
         self._done: set[str] = set()
         self._current = ""
-        self.share = 0.0
+        self.share = self.node_share = 0.0
+        self.running = False
 
     def read(self, message: str) -> bool:
         """Read a message, and return whether the job has ended. Messages about other jobs are ignored."""
         try:
             event = json.loads(message)
             kind, data = event["type"], event["data"]
+            if "prompt_id" in data:  # the server runs one job at a time
+                ended = kind in _END_EVENTS or (kind == "executing" and data["node"] is None)
+                self.running = data["prompt_id"] == self._job_id and not ended
             return data.get("prompt_id", self._job_id) == self._job_id and self._read(kind, data)
         except (ValueError, RecursionError, KeyError, TypeError, AttributeError, ZeroDivisionError):
             return False
@@ -59,15 +68,24 @@ class JobProgress:
                 fraction = sum(float(node["value"]) / float(node["max"]) for node in running)
             case _:
                 return False
-        share = (len(self._done) + min(1.0, max(0.0, fraction))) / self._node_count
+        self.node_share = min(1.0, max(0.0, fraction))
+        share = (len(self._done) + self.node_share) / self._node_count
         self.share = max(self.share, min(1.0, share))
         return False
 
 
 class ProgressSocket:
-    """A WebSocket that receives the messages about one job. `progress` contains the job's progress."""
+    """A WebSocket that receives the messages about one job. `progress` contains the job's progress.
 
-    def __init__(self, url: str, job_id: str, headers: Mapping[str, str], node_count: int) -> None:
+    `previews` is the maximum number of previews to receive. They are spread over the progress of the node that sends
+    them, because the first steps of a sampler show only noise.
+    """
+
+    def __init__(self, url: str, job_id: str, headers: Mapping[str, str], node_count: int, *, previews: int) -> None:
+        self._job_id = job_id
+        self._previews = previews
+        self._received_previews = 0
+        self._preview: bytes | None = None
         self._url = f"ws{url.removeprefix('http')}/ws?clientId={job_id}"
         self._headers = headers
         self._changed = asyncio.Event()
@@ -90,6 +108,11 @@ class ProgressSocket:
         self._changed.clear()
         ended, self._ended = self._ended, False
         return ended
+
+    def take_preview(self) -> bytes | None:
+        """Return the newest preview that has not been taken, or None."""
+        preview, self._preview = self._preview, None
+        return preview
 
     async def close(self) -> None:
         if self._listener is not None:
@@ -122,11 +145,22 @@ class ProgressSocket:
                 self.connected = True
                 async for message in socket:
                     before = self.progress.share
-                    if isinstance(message, str) and self.progress.read(message):
+                    if isinstance(message, bytes):
+                        self._read_preview(message)
+                    elif self.progress.read(message):
                         self._ended = True
-                    if self._ended or self.progress.share != before:
+                    if self._ended or self._preview or self.progress.share != before:
                         self._changed.set()
         except (OSError, TimeoutError, WebSocketException, InvalidURI):
             pass
         finally:
             self.connected = False
+
+    def _read_preview(self, message: bytes) -> None:
+        """Keep the preview in a binary message if the job needs one at this point of its progress."""
+        due_at = (self._received_previews + 1) / (self._previews + 1)
+        if self._received_previews >= self._previews or not self.progress.running or self.progress.node_share < due_at:
+            return
+        if preview := read_preview(message, self._job_id):
+            self._preview = preview
+            self._received_previews += 1

@@ -11,6 +11,7 @@ from framehouse.domain.task import Task, Ticket
 from framehouse.domain.task_json import milliseconds
 from framehouse.entrypoints.api.context import ApiContext
 from framehouse.entrypoints.api.openai.openai_json import event, image_fields, result_pieces, with_base64
+from framehouse.entrypoints.api.openai.partial_image_reader import PartialImageReader
 from framehouse.entrypoints.api.openai.pieces_response import CutShort, TaskFailed
 from framehouse.entrypoints.api.openai_errors import error_of_task
 from framehouse.entrypoints.api.task_waits import follow_task
@@ -23,13 +24,17 @@ _COMMENT = b": the task continues\n\n"
 
 @dataclass(frozen=True, slots=True)
 class WaitingRequest:
-    """A request that waits for its task. `edit` is true for the endpoint `images/edits`."""
+    """A request that waits for its task. `edit` is true for the endpoint `images/edits`.
+
+    `partial_images` is the maximum number of partial images per image in a stream.
+    """
 
     context: ApiContext
     request: Request
     account_id: int
     ticket: Ticket
     edit: bool
+    partial_images: int = 0
 
 
 async def json_pieces(wait: WaitingRequest, *, urls: bool, repeats: bool) -> AsyncGenerator[bytes]:
@@ -60,12 +65,13 @@ async def json_pieces(wait: WaitingRequest, *, urls: bool, repeats: bool) -> Asy
 
 
 async def event_pieces(wait: WaitingRequest) -> AsyncGenerator[bytes]:
-    """Yield the events of a stream: the progress, and each image as soon as it is finished.
+    """Yield the events of a stream: the progress, new partial images, and each image as soon as it is finished.
 
     If the task fails, the last event is an error. Raises Refused as `follow_task` does.
     """
     name = "image_edit" if wait.edit else "image_generation"
     finished: set[int] = set()
+    partials = PartialImageReader(wait.context.storage, wait.partial_images)
     progress, sent_at = -1.0, time.monotonic()
     async for task in follow_task(wait.context, wait.account_id, wait.ticket.task_id, every_s=_STREAM_CHECK_S):
         for image in task.images:
@@ -76,6 +82,10 @@ async def event_pieces(wait: WaitingRequest) -> AsyncGenerator[bytes]:
                 async for piece in with_base64(fields | image_fields(task, image), wait.context.storage, image.key):
                     yield piece
                 yield b"\n\n"
+                sent_at = time.monotonic()
+        if not task.ended:
+            for fields in await partials.new_images(task, finished):
+                yield event(f"{name}.partial_image", fields | {"created_at": _seconds(task)})
                 sent_at = time.monotonic()
         if task.status == "failed":
             yield event("error", error_of_task(task).body())

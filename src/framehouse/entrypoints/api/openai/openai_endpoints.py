@@ -91,7 +91,7 @@ async def _respond(
     if delivery.asynchronous:
         task = await get_task(context, TaskQuery(caller.account_id, str(ticket.task_id)))
         return _json(request, task_object(task, context.links_for(request)), headers, status=202)
-    wait = WaitingRequest(context, request, caller.account_id, ticket, edit)
+    wait = WaitingRequest(context, request, caller.account_id, ticket, edit, delivery.partial_images)
     if delivery.stream:
         return PiecesResponse(request, event_pieces(wait), "text/event-stream", headers, sent)
     pieces = json_pieces(wait, urls=delivery.urls, repeats=retry_count(request) is not None)

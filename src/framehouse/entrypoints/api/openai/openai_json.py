@@ -31,11 +31,16 @@ class ImageGone(Exception):
 
 def image_fields(task: Task, image: TaskImage) -> dict[str, Any]:
     """Return the fields that describe an image in a result and in an event."""
+    return file_fields(task, _FORMATS[image.media_type], image.width, image.height)
+
+
+def file_fields(task: Task, output_format: str, width: int, height: int) -> dict[str, Any]:
+    """Return the fields that describe a file of a task with this format and this size in pixels."""
     return {
         "background": "opaque",
-        "output_format": _FORMATS[image.media_type],
+        "output_format": output_format,
         "quality": {"1k": "medium", "2k": "high"}.get(task.resolution, "max"),
-        "size": f"{image.width}x{image.height}",
+        "size": f"{width}x{height}",
     }
 
 

@@ -62,7 +62,7 @@ class GenerateImagesRequest(BaseModel):
         False, description="Whether the response is a stream of events (server-sent events) with progress and images"
     )
     partial_images: int | None = Field(
-        0, ge=0, le=MAX_PARTIAL_IMAGES, description="The number of intermediate images per image in the stream"
+        0, ge=0, le=MAX_PARTIAL_IMAGES, description="The maximum number of partial images per image in the stream"
     )
     user: str | None = Field(None, description="Ignored")
     image: list[str] | None = Field(
