@@ -6,7 +6,7 @@ Each image is finished and saved as soon as it is generated.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -190,8 +190,6 @@ async def _try_route(
             call = replace(batch, shots=shots, first_frame=frame)
             if await _call_engine(route, claimed, call, saved, save, on_progress, on_preview) == "lost":
                 return None
-    except BatchLost:
-        return None
     except (Postponed, Declined, Broken, Unavailable, Unknown) as error:
         return error
     return None
@@ -238,6 +236,7 @@ async def _call_engine(
     with (
         spans.span("generate", client=True, model=claimed.model, route=route.name, shots=len(missing)),
         metrics.EngineCall(claimed.model, route.name) as call,
+        suppress(BatchLost),  # not an error of the engine, so the span has not failed
     ):
         async with aclosing(route.engine.generate(batch)) as events:  # type: ignore[type-var]
             async for event in events:
@@ -258,7 +257,8 @@ async def _call_engine(
                 on_progress((done + len(batch.shots) - len(missing)) / claimed.batch_size)
         if missing:
             raise Broken(f"{route.name} did not return {len(missing)} of {len(batch.shots)} images")
-    return "saved"
+        return "saved"
+    return "lost"
 
 
 def _offer_partial(
