@@ -27,9 +27,9 @@ from framehouse.domain.element import (
 from framehouse.domain.errors import HTTP_STATUS
 from framehouse.domain.request import parse_request
 from framehouse.domain.request_fields import read_model
-from framehouse.entrypoints.api.kling.schemas import (
+from framehouse.entrypoints.api.kling.element_schemas import CreateElementRequest
+from framehouse.entrypoints.api.kling.request_schemas import (
     CombinationRequest,
-    CreateElementRequest,
     ExpansionRequest,
     GenerationRequest,
     OmniImageRequest,

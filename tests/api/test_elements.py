@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from framehouse.adapters.presets import preset_image, presets
-from framehouse.entrypoints.api.kling.schemas import CreateElementRequest
+from framehouse.entrypoints.api.kling.element_schemas import CreateElementRequest
 from tests.support.api_answers import BODY, error, json_values
 from tests.support.api_server import ELEMENTS, PATH, Api, element_body, serving
 from tests.support.image_files import image_base64, image_file

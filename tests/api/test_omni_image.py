@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from framehouse.adapters.postgres import account_store
-from framehouse.entrypoints.api.kling.schemas import OmniImageRequest
+from framehouse.entrypoints.api.kling.request_schemas import OmniImageRequest
 from tests.support.api_answers import BODY, error, json_values
 from tests.support.api_server import PATH, Api, serving
 from tests.support.eventually import eventually

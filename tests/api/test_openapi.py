@@ -13,7 +13,7 @@ from referencing.jsonschema import DRAFT202012
 
 from framehouse.domain.errors import HTTP_STATUS
 from framehouse.entrypoints.api.documentation import Operation, ResponseDoc
-from framehouse.entrypoints.api.kling.schemas import ErrorOut
+from framehouse.entrypoints.api.kling.response_schemas import ErrorOut
 from framehouse.entrypoints.api.openapi import make_document
 from framehouse.entrypoints.api.router import Endpoint
 from framehouse.entrypoints.api.static_endpoints import docs

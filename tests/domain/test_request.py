@@ -12,7 +12,7 @@ from framehouse.domain.model import Catalog, Model
 from framehouse.domain.reference import LongString, SentImage
 from framehouse.domain.request import parse_request
 from framehouse.domain.task import ImageRequest
-from framehouse.entrypoints.api.kling.schemas import OmniImageRequest
+from framehouse.entrypoints.api.kling.request_schemas import OmniImageRequest
 
 MODELS = Catalog(
     [

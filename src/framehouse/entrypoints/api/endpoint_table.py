@@ -15,17 +15,17 @@ from framehouse.entrypoints.api.health_schemas import LivenessOut, ReadinessOut
 from framehouse.entrypoints.api.image_endpoints import PATH, REFERENCE_RESPONSES, RESPONSES, SIGNATURE, get_image
 from framehouse.entrypoints.api.kling import examples, kling_endpoint_table
 from framehouse.entrypoints.api.kling.callback_schemas import TestCallbackOut, TestCallbackRequest
-from framehouse.entrypoints.api.kling.parameters import REQUEST_ID
-from framehouse.entrypoints.api.kling.responses import ERRORS, SAVE_ERRORS, error_doc, example_of, success_of
-from framehouse.entrypoints.api.kling.schemas import (
+from framehouse.entrypoints.api.kling.image_schemas import (
     ComfyUploadOut,
-    Envelope,
     StoredUploadOut,
     UploadOut,
     UploadRequest,
     VerificationOut,
     VerifyRequest,
 )
+from framehouse.entrypoints.api.kling.parameters import REQUEST_ID
+from framehouse.entrypoints.api.kling.response_schemas import Envelope
+from framehouse.entrypoints.api.kling.responses import ERRORS, SAVE_ERRORS, error_doc, example_of, success_of
 from framehouse.entrypoints.api.mcp_endpoint import serve_mcp
 from framehouse.entrypoints.api.openai import openai_endpoint_table
 from framehouse.entrypoints.api.router import Endpoint

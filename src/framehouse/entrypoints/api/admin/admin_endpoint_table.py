@@ -28,8 +28,8 @@ from framehouse.entrypoints.api.admin.admin_schemas import (
     RouteOut,
 )
 from framehouse.entrypoints.api.documentation import BodySchema, Operation, Parameter, ResponseDoc
+from framehouse.entrypoints.api.kling.response_schemas import Envelope
 from framehouse.entrypoints.api.kling.responses import ERRORS, error_doc, success_of
-from framehouse.entrypoints.api.kling.schemas import Envelope
 from framehouse.entrypoints.api.router import Endpoint, Handler
 
 _UNAUTHORIZED = error_doc(

@@ -10,6 +10,12 @@ from framehouse.domain.task_kind import TASK_PATHS, TaskKind
 from framehouse.entrypoints.api.documentation import BodySchema, Json, Operation, Parameter
 from framehouse.entrypoints.api.kling import account_endpoints, element_endpoints, examples
 from framehouse.entrypoints.api.kling.billing_schemas import ChargeRequest, ChargesOut, CostsOut
+from framehouse.entrypoints.api.kling.element_schemas import (
+    CreateElementRequest,
+    DeletedOut,
+    DeleteElementRequest,
+    ElementTaskOut,
+)
 from framehouse.entrypoints.api.kling.parameters import (
     ELEMENT_ID,
     IDEMPOTENCY_KEY,
@@ -19,25 +25,23 @@ from framehouse.entrypoints.api.kling.parameters import (
     PRIORITY,
     WAIT,
 )
-from framehouse.entrypoints.api.kling.responses import ERRORS, ID_ERRORS, READ_ERRORS, REPLAYED, SAVE_ERRORS, success_of
-from framehouse.entrypoints.api.kling.schemas import (
+from framehouse.entrypoints.api.kling.request_schemas import (
+    CombinationRequest,
+    ExpansionRequest,
+    GenerationRequest,
+    OmniImageRequest,
+    TryOnRequest,
+)
+from framehouse.entrypoints.api.kling.response_schemas import (
     Accepted,
     AccountOut,
     AnyTaskOut,
-    CombinationRequest,
-    CreateElementRequest,
-    DeletedOut,
-    DeleteElementRequest,
     DeliveryOut,
-    ElementTaskOut,
     Envelope,
-    ExpansionRequest,
     GenerationOut,
-    GenerationRequest,
-    OmniImageRequest,
     TaskOut,
-    TryOnRequest,
 )
+from framehouse.entrypoints.api.kling.responses import ERRORS, ID_ERRORS, READ_ERRORS, REPLAYED, SAVE_ERRORS, success_of
 from framehouse.entrypoints.api.kling.task_endpoints import TaskEndpoints
 from framehouse.entrypoints.api.router import Endpoint
 

@@ -11,7 +11,7 @@ from framehouse.domain.task import Ticket
 from framehouse.domain.task_json import common_task_data
 from framehouse.entrypoints.api.documentation import Json, Model, ResponseDoc
 from framehouse.entrypoints.api.envelope import success
-from framehouse.entrypoints.api.kling.schemas import ErrorOut
+from framehouse.entrypoints.api.kling.response_schemas import ErrorOut
 
 EXAMPLE_REQUEST_ID = "6f0c2b9d4d3e4a6f8a1b0c9d8e7f6a5b"
 REQUEST_ID = {"X-Request-Id": "The id of the request, which the log of the server also contains"}

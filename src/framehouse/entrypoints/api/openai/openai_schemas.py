@@ -18,7 +18,7 @@ from framehouse.domain.openai_request import (
 )
 from framehouse.domain.reference import MAX_REFERENCES
 from framehouse.domain.request_fields import MAX_EXTERNAL_ID_CHARACTERS, MAX_N
-from framehouse.entrypoints.api.kling.schemas import Ratio
+from framehouse.entrypoints.api.kling.request_schemas import Ratio
 
 
 class GenerateImagesRequest(BaseModel):
