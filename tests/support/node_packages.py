@@ -7,6 +7,8 @@ import fcntl
 import hashlib
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.system_packages import skip_missing
@@ -24,14 +26,21 @@ def node() -> str:
     return found
 
 
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Create a folder of the cache, and let the other test processes wait while this process changes it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def node_modules() -> Path:
     """The folder with the packages that package-lock.json pins. The first call installs them."""
     node()
     digest = hashlib.sha256((CLIENT / "package-lock.json").read_bytes()).hexdigest()[:16]
     folder = ROOT / ".cache" / "node" / digest
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(folder):
         if not (folder / "installed").exists():
             for name in ("package.json", "package-lock.json"):
                 shutil.copy(CLIENT / name, folder)
@@ -62,8 +71,7 @@ def built_client() -> Path:
     sources = sorted([*(CLIENT / "src").glob("*.ts"), CLIENT / "tsconfig.json", CLIENT / "package-lock.json"])
     digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()
     dist, stamp = CLIENT / "dist", CLIENT / "dist" / ".built"
-    with (modules.parent / "lock").open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(modules.parent):
         if not stamp.exists() or stamp.read_text() != digest:
             shutil.rmtree(dist, ignore_errors=True)
             run([node(), str(modules / "typescript" / "bin" / "tsc"), "--project", str(CLIENT)], cwd=CLIENT)

@@ -4,7 +4,6 @@ Python packages must be installed in the test environment, or be a folder of the
 into `.cache/quickstart`. Folders of the checkout with a package of npm are copied there and built.
 """
 
-import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -12,11 +11,10 @@ import re
 import shutil
 import subprocess
 import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.command_line import ROOT
+from tests.support.node_packages import locked
 
 _CACHE = ROOT / ".cache" / "quickstart"
 _NOT_COPIED = ("node_modules", "dist")
@@ -72,7 +70,7 @@ def _installed(package: str) -> Path:
     name = package[:1] + package[1:].partition("@")[0]
     root = _CACHE / package.replace("/", "+")
     folder = root / "node_modules" / name
-    with _locked(root):
+    with locked(root):
         if not (root / "complete").exists():
             _npm(["install", "--prefix", str(root), "--no-fund", "--no-audit", package], root)
             (root / "complete").touch()
@@ -86,7 +84,7 @@ def _built(source: Path) -> Path:
     for path in files:
         digest.update(str(path.relative_to(source)).encode() + b"\0" + path.read_bytes() + b"\0")
     root = _CACHE / f"{source.name}-{digest.hexdigest()[:16]}"
-    with _locked(root):
+    with locked(root):
         if not (root / "complete").exists():
             shutil.copytree(source, root / "built", ignore=shutil.ignore_patterns(*_NOT_COPIED), dirs_exist_ok=True)
             install = "ci" if (root / "built" / "package-lock.json").exists() else "install"
@@ -94,15 +92,6 @@ def _built(source: Path) -> Path:
             _npm(["run", "build", "--if-present"], root / "built")
             (root / "complete").touch()
     return root / "built"
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Let the other test processes wait while a folder of the cache is changed."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _npm(words: list[str], folder: Path) -> None:

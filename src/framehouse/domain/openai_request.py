@@ -229,7 +229,7 @@ def _read_delivery(reader: FieldReader) -> ImageDelivery:
     delivery = ImageDelivery(
         urls=response_format == "url",
         stream=stream,
-        partial_images=(partial_images or 0) if stream else 0,
+        partial_images=partial_images if stream else 0,
         asynchronous=reader.boolean("async"),
     )
     if delivery.stream and delivery.asynchronous:

@@ -1,13 +1,23 @@
-"""Prepare the input of a model that edits the masked area of an image: a canvas that shows the image, and a mask."""
+"""Prepare the input of a model that generates a part of an image: a canvas that shows the image, and a mask."""
 
 import io
 
 from PIL import Image, ImageOps
 
 from framehouse.domain.sizes import Size
-from framehouse.engines.expansion_canvas import continue_edges
+from framehouse.engines.expansion_canvas import continue_edges, draw_canvas
 from framehouse.engines.image_files import decode_reference_rgb
 from framehouse.engines.interface import Batch
+
+
+def draw_edit_canvas(batch: Batch, canvas: Size) -> tuple[Image.Image, Image.Image]:
+    """Draw the canvas (RGB) and the mask (greyscale) of a batch that expands an image or has a mask.
+
+    Both have the size `canvas`. Blocks the calling thread. Raises Broken if the file of the reference is damaged.
+    """
+    if batch.box:
+        return draw_canvas(batch.references[0].content, batch.size, batch.box, canvas)
+    return draw_masked_canvas(batch, canvas)
 
 
 def draw_masked_canvas(batch: Batch, canvas: Size) -> tuple[Image.Image, Image.Image]:

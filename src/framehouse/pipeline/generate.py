@@ -265,14 +265,13 @@ def _offer_partial(
     claimed: Claimed, partials: PartialImages, finishing: Finishing, route: Route, shot: Shot, preview: bytes
 ) -> None:
     """Store the preview of an unfinished image as a partial image."""
-    producer = finishing.label_producer
     finish_pixels = partial(
         finish_partial,
         facts=_facts(claimed, route, shot),
         finishing=finishing,
         source_type=route.engine.abilities().source_type,
         prompt=claimed.prompt,
-        label=build_label(producer, claimed.task_id, shot.index) if producer else None,
+        label=_label(claimed, shot, finishing),
     )
     partials.offer(shot.index, preview, finish_pixels)
 
@@ -287,6 +286,11 @@ def _facts(claimed: Claimed, route: Route, shot: Shot) -> dict[str, object]:
         "index": shot.index,
         "prompt": shot.prompt,
     }
+
+
+def _label(claimed: Claimed, shot: Shot, finishing: Finishing) -> dict[str, str] | None:
+    """Return the implicit label of an image, or None if the settings contain no producer."""
+    return build_label(finishing.label_producer, claimed.task_id, shot.index) if finishing.label_producer else None
 
 
 async def _save(
@@ -309,7 +313,6 @@ async def _save(
     }
     size = batch.options.size or batch.size
     upscaled = await upscale_small(generated, size, upscaler) if upscaler else None
-    producer = rules.finishing.label_producer
     with spans.span("finish", index=shot.index), metrics.FINISH_SECONDS.time():
         finish_image = partial(
             finish,
@@ -320,7 +323,7 @@ async def _save(
             source_type=route.engine.abilities().source_type,
             watermark=claimed.watermark,
             prompt=claimed.prompt,
-            label=build_label(producer, claimed.task_id, shot.index) if producer else None,
+            label=_label(claimed, shot, rules.finishing),
             original=original_of(batch),
             upscaled=upscaled,
             inputs=named_inputs(batch),

@@ -11,7 +11,6 @@ from tests.support.command_line import ROOT, Server, environment, serve
 from tests.support.image_files import image_file
 from tests.support.node_packages import CLIENT, built_client, node, node_modules, run
 
-DRIVER = ROOT / "tests" / "clients" / "drivers" / "typescript.mjs"
 pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("typescript")]
 
 

@@ -22,11 +22,11 @@ from framehouse.engines.comfyui.comfyui_options import check_comfyui_options
 from framehouse.engines.comfyui.job_execution import JobExecution, JobLost, SavedJob, job_from_data
 from framehouse.engines.comfyui.workflow_check import find_problems, required_inputs
 from framehouse.engines.comfyui.workflows import Nodes, Workflow, fill, remove_unused_images
-from framehouse.engines.expansion_canvas import MAX_INPAINT_PIXELS, canvas_size, draw_canvas
+from framehouse.engines.expansion_canvas import MAX_INPAINT_PIXELS, canvas_size
 from framehouse.engines.http_exchange import NotAccepted, OutcomeUnknown
 from framehouse.engines.image_files import ImageFile, answer_file, png_file
 from framehouse.engines.interface import Abilities, Batch, GeneratedImage, HealthCheck, OpenOrder, Progress
-from framehouse.engines.masked_canvas import draw_masked_canvas
+from framehouse.engines.masked_canvas import draw_edit_canvas
 from framehouse.engines.plain_file import plain_file
 from framehouse.engines.replicas import Replica, Replicas
 from framehouse.engines.unsaved_order import UnsavedOrder
@@ -172,10 +172,7 @@ class ComfyUI:
             )
             arranged = arrange_images(batch, max_images=1, cite=self._options.cite)
             size = canvas_size(batch.size, max_pixels=min(self._options.max_pixels, MAX_INPAINT_PIXELS))
-            if batch.box:
-                canvas, mask = draw_canvas(batch.references[0].content, batch.size, batch.box, size)
-            else:
-                canvas, mask = draw_masked_canvas(batch, size)
+            canvas, mask = draw_edit_canvas(batch, size)
             prompt = build_prompt(shot, batch, arranged)
             return _Inputs(workflow, (png_file(canvas),), png_file(mask), prompt, size)
         size = largest_within(batch.size, self._options.max_pixels)

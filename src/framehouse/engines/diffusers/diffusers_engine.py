@@ -30,10 +30,10 @@ from framehouse.engines.diffusers.model_files import load_settings, missing_requ
 from framehouse.engines.diffusers.pipeline_classes import from_json
 from framehouse.engines.diffusers.shot_queue import Device, DeviceSettings, ShotQueue, Step
 from framehouse.engines.diffusers.weights import find_weights
-from framehouse.engines.expansion_canvas import MAX_INPAINT_PIXELS, canvas_size, draw_canvas
+from framehouse.engines.expansion_canvas import MAX_INPAINT_PIXELS, canvas_size
 from framehouse.engines.image_files import answer_file, decode_reference_rgb, png_file
 from framehouse.engines.interface import Abilities, Batch, GeneratedImage, HealthCheck, Progress
-from framehouse.engines.masked_canvas import draw_masked_canvas
+from framehouse.engines.masked_canvas import draw_edit_canvas
 from framehouse.engines.series_look import similarity
 
 _PROBE_LIMIT_S = 60.0
@@ -251,11 +251,7 @@ class Diffusers:
         arranged = arrange_images(batch, max_images=max_images, cite=options.cite, first_frame=frame, crop_subject=True)
         if batch.box or batch.mask:
             size = canvas_size(batch.size, max_pixels=min(options.max_pixels, MAX_INPAINT_PIXELS))
-            if batch.box:
-                drawn = draw_canvas(batch.references[0].content, batch.size, batch.box, size)
-            else:
-                drawn = draw_masked_canvas(batch, size)
-            canvas, mask = map(png_file, drawn)
+            canvas, mask = map(png_file, draw_edit_canvas(batch, size))
             files: tuple[bytes, ...] = (canvas,)
         else:
             size, files, mask = largest_within(batch.size, options.max_pixels), arranged.files, b""

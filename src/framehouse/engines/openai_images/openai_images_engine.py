@@ -13,11 +13,10 @@ from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import Size
 from framehouse.engines.arrange import ArrangedImages, arrange_images, build_prompt
 from framehouse.engines.error_replies import error_from_reply
-from framehouse.engines.expansion_canvas import draw_canvas
 from framehouse.engines.http_exchange import NotAccepted, OutcomeUnknown, Reply
 from framehouse.engines.image_files import answer_file, png_file
 from framehouse.engines.interface import Abilities, Batch, GeneratedImage, HealthCheck, OpenOrder, Progress
-from framehouse.engines.masked_canvas import draw_masked_canvas
+from framehouse.engines.masked_canvas import draw_edit_canvas
 from framehouse.engines.openai_images.compatible_requests import nearest_size, series_length, series_shot
 from framehouse.engines.openai_images.openai_images_options import check_options
 from framehouse.engines.openai_images.replica_probes import ReplicaProbes
@@ -255,15 +254,13 @@ class OpenAIImages:
         arranged = arrange_images(
             batch, max_images=max(1, max_references), cite=self._options.cite, first_frame=first_frame
         )
-        if batch.box:
-            canvas, mask = draw_canvas(batch.references[0].content, batch.size, batch.box, size)
-            return arranged, [png_file(canvas)], mask_file(self._kind, mask)
-        convert = self._options.convert_colours
-        if batch.mask:  # the first arranged file is always the first reference, because of `masked_references`
-            canvas, mask = draw_masked_canvas(batch, size)
-            others = [plain_file(file, convert_colours=convert, opaque=True) for file in arranged.files[1:]]
-            return arranged, [png_file(canvas), *others], mask_file(self._kind, mask)
-        return arranged, [plain_file(file, convert_colours=convert, opaque=True) for file in arranged.files], b""
+        # the first arranged file of a batch with a mask is always the first reference, because of `masked_references`
+        sent = () if batch.box else arranged.files[1:] if batch.mask else arranged.files
+        files = [plain_file(file, convert_colours=self._options.convert_colours, opaque=True) for file in sent]
+        if not (batch.box or batch.mask):
+            return arranged, files, b""
+        canvas, mask = draw_edit_canvas(batch, size)
+        return arranged, [png_file(canvas), *files], mask_file(self._kind, mask)
 
     # --- references ---------------------------------------------------------------------------------------------
 

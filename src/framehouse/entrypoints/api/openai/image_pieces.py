@@ -7,10 +7,15 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from framehouse.domain.task import Task, Ticket
-from framehouse.domain.task_json import milliseconds
+from framehouse.domain.task import Ticket
 from framehouse.entrypoints.api.context import ApiContext
-from framehouse.entrypoints.api.openai.openai_json import event, image_fields, result_pieces, with_base64
+from framehouse.entrypoints.api.openai.openai_json import (
+    event,
+    image_fields,
+    result_pieces,
+    unix_seconds,
+    with_base64,
+)
 from framehouse.entrypoints.api.openai.partial_image_reader import PartialImageReader
 from framehouse.entrypoints.api.openai.pieces_response import CutShort, TaskFailed
 from framehouse.entrypoints.api.openai_errors import error_of_task
@@ -74,10 +79,11 @@ async def event_pieces(wait: WaitingRequest) -> AsyncGenerator[bytes]:
     partials = PartialImageReader(wait.context.storage, wait.partial_images)
     progress, sent_at = -1.0, time.monotonic()
     async for task in follow_task(wait.context, wait.account_id, wait.ticket.task_id, every_s=_STREAM_CHECK_S):
+        created = {"created_at": unix_seconds(task.created_at)}
         for image in task.images:
             if image.index not in finished:
                 finished.add(image.index)
-                fields = {"type": f"{name}.completed", "created_at": _seconds(task), "index": image.index}
+                fields = {"type": f"{name}.completed", "index": image.index} | created
                 yield f"event: {name}.completed\ndata: ".encode()
                 async for piece in with_base64(fields | image_fields(task, image), wait.context.storage, image.key):
                     yield piece
@@ -85,18 +91,13 @@ async def event_pieces(wait: WaitingRequest) -> AsyncGenerator[bytes]:
                 sent_at = time.monotonic()
         if not task.ended:
             for fields in await partials.new_images(task, finished):
-                yield event(f"{name}.partial_image", fields | {"created_at": _seconds(task)})
+                yield event(f"{name}.partial_image", fields | created)
                 sent_at = time.monotonic()
         if task.status == "failed":
             yield event("error", error_of_task(task).body())
         elif not task.ended and task.progress > progress:
             progress, sent_at = task.progress, time.monotonic()
-            state = {"progress": round(progress, 3), "task_id": str(task.id), "created_at": _seconds(task)}
-            yield event(f"{name}.progress", state)
+            yield event(f"{name}.progress", {"progress": round(progress, 3), "task_id": str(task.id)} | created)
         elif not task.ended and time.monotonic() > sent_at + KEEP_ALIVE_S:
             sent_at = time.monotonic()
             yield _COMMENT
-
-
-def _seconds(task: Task) -> int:
-    return milliseconds(task.created_at) // 1000

@@ -6,6 +6,7 @@ The base64 of a large image is not kept in memory. Therefore, the functions yiel
 import base64
 import json
 from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
 from typing import Any
 
 from framehouse.adapters.storage import Storage
@@ -46,18 +47,25 @@ def file_fields(task: Task, output_format: str, width: int, height: int) -> dict
 
 async def result_pieces(task: Task, storage: Storage, links: Links, *, urls: bool) -> AsyncIterator[bytes]:
     """Yield the JSON object with the images of a task that has succeeded. Raises ImageGone."""
-    head = {"created": milliseconds(task.updated_at) // 1000, "task_id": str(task.id)}
-    if task.images:
-        head |= image_fields(task, task.images[0])
-    yield _open(head) + b', "data": ['
+    yield _open(_result_fields(task) | {"task_id": str(task.id)}) + b', "data": ['
     for number, image in enumerate(task.images):
         yield b", " if number else b""
         if urls:
-            yield _encoded({"url": links.image_url(image.key, task.expires_at)})
+            yield _encoded(_url_entry(task, image, links))
             continue
         async for piece in with_base64({}, storage, image.key):
             yield piece
     yield b"]}"
+
+
+def _result_fields(task: Task) -> dict[str, Any]:
+    """Return the fields of the result of a task, except for its images."""
+    described = image_fields(task, task.images[0]) if task.images else {}
+    return {"created": unix_seconds(task.updated_at), **described}
+
+
+def _url_entry(task: Task, image: TaskImage, links: Links) -> dict[str, str]:
+    return {"url": links.image_url(image.key, task.expires_at)}
 
 
 async def with_base64(fields: Mapping[str, Any], storage: Storage, key: str) -> AsyncIterator[bytes]:
@@ -79,7 +87,7 @@ def task_object(task: Task, links: Links) -> dict[str, Any]:
     data: dict[str, Any] = {
         "id": str(task.id),
         "object": "image.task",
-        "created_at": milliseconds(task.created_at) // 1000,
+        "created_at": unix_seconds(task.created_at),
         "status": _STATUSES[task.status],
         "model": task.model,
         "progress": 1.0 if task.status == "succeed" else round(task.progress, 3),
@@ -90,10 +98,13 @@ def task_object(task: Task, links: Links) -> dict[str, Any]:
     if task.status == "failed":
         data["error"] = error_of_task(task).body()["error"]
     if task.status == "succeed":
-        entries = [{"url": links.image_url(image.key, task.expires_at)} for image in task.images]
-        described = image_fields(task, task.images[0]) if task.images else {}
-        data["result"] = {"created": milliseconds(task.updated_at) // 1000, **described, "data": entries}
+        data["result"] = _result_fields(task) | {"data": [_url_entry(task, image, links) for image in task.images]}
     return data
+
+
+def unix_seconds(moment: datetime) -> int:
+    """Return a time as a Unix timestamp in seconds, the format of all times in OpenAI's API."""
+    return milliseconds(moment) // 1000
 
 
 def event(type: str, fields: Mapping[str, Any]) -> bytes:
